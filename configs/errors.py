@@ -1,0 +1,83 @@
+"""Errors that a user can act on, and the exit code that each of them ends with."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a case was quarantined at intake or failed in a run. Closed: a new fault gets a new code."""
+
+    NOT_AN_IMAGE = "not_an_image"
+    TRUNCATED = "truncated"
+    CRC_ERROR = "crc_error"
+    FOUR_DIMENSIONAL = "four_dimensional"
+    RGB = "rgb"
+    NON_FINITE = "non_finite"
+    BAD_AFFINE = "bad_affine"
+    ZERO_SPACING = "zero_spacing"
+    TOO_FEW_SLICES = "too_few_slices"
+    SFORM_QFORM_MISMATCH = "sform_qform_mismatch"
+    NOT_HU = "not_hu"
+    DICOM_UNSUPPORTED = "dicom_unsupported"
+    EXPANDS_PAST_LIMIT = "expands_past_limit"
+    UNREADABLE = "unreadable"
+    MISSING_FILE = "missing_file"
+    CHANGED_FILE = "changed_file"
+    OUT_OF_MEMORY = "out_of_memory"
+    NON_FINITE_LOGITS = "non_finite_logits"
+    INFERENCE_FAILED = "inference_failed"
+
+
+class AtlasLoopError(Exception):
+    """Base of every error that AtlasLoop raises on purpose: the rule, the value received, the remedy."""
+
+
+class UsageError(AtlasLoopError):
+    """The caller asked for something that cannot be done as asked."""
+
+
+class ConfigError(UsageError):
+    """A setting or a data file of ``configs`` breaks a rule."""
+
+
+class CaseError(AtlasLoopError):
+    """One case cannot be used; the batch goes on without it.
+
+    Attributes:
+        reason: The code that quarantine and run reports carry.
+    """
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class SomeCasesFailedError(AtlasLoopError):
+    """The work is done, but some cases failed or were quarantined; they are listed."""
+
+
+class StorageError(AtlasLoopError):
+    """Workspace, journal, objects or database are not in the state they must be in."""
+
+
+class ModelError(UsageError):
+    """A checkpoint, an encoding or a training set does not fit the network."""
+
+
+class ExitCode:
+    """Exit codes of the command line."""
+
+    OK = 0
+    FAULT = 1
+    USAGE = 2
+    CASES_FAILED = 3
+
+
+def exit_code(error: AtlasLoopError) -> int:
+    """Return the exit code that an error ends the command with; the only place that maps them."""
+    if isinstance(error, UsageError):
+        return ExitCode.USAGE
+    if isinstance(error, CaseError | SomeCasesFailedError):
+        return ExitCode.CASES_FAILED
+    return ExitCode.FAULT
