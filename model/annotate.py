@@ -1,0 +1,198 @@
+"""Annotate one volume with a committee: masks, maps and scores of every structure, in one pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from configs.errors import UsageError
+from configs.taxonomy import Taxonomy
+from model.committee import CommitteeMember, check_committee
+from model.exclusive_overlap import ClaimScore, claim_scores, collect_claims
+from model.native_maps import Box, Grid, Vote, foreground_box, native_maps
+from model.resample import Triple
+from model.score_rows import NativeScores, empty_rows
+from model.scores import THRESHOLD, Bytes, Mask, ScoreRow, entropy_map
+from model.working_prediction import predict_members, votes_on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnotateOptions:
+    """How to run; nothing here changes what a member has learned.
+
+    Attributes:
+        structures: What to annotate; all of the taxonomy when None.
+        batch_size: Windows per call of a network.
+        bf16: Run the networks under bfloat16 autocast.
+        margin_mm: What a box keeps round the members' foreground.
+        border_mm: Half width of the band in which ``entropy_border`` is averaged.
+    """
+
+    structures: tuple[str, ...] | None = None
+    batch_size: int = 1
+    bf16: bool = False
+    margin_mm: float = 3.0
+    border_mm: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UsageError(f"batch_size must be at least 1, got {self.batch_size}")
+        if self.margin_mm < 0 or self.border_mm <= 0:
+            raise UsageError(
+                f"margin_mm must be 0 or more and border_mm positive, got {self.margin_mm} and "
+                f"{self.border_mm} mm"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StructureResult:
+    """One structure of one volume. All arrays are crops of the native grid to ``box``.
+
+    Attributes:
+        structure: Name in the taxonomy.
+        box: Where any member sees the structure, plus a margin; None when no member does, and then
+            there are no arrays.
+        masks: Mask of each covering member.
+        consensus: Where the mean over families of the family means is above 0.5; members that do
+            not cover the structure abstain.
+        uncertainty: 255 times the binary entropy in bits of that mean.
+        disagreement: 510 times the population standard deviation over members, so 0.5, the highest
+            possible, is 255.
+        scores: One row per covering member, then the consensus'.
+    """
+
+    structure: str
+    box: Box | None
+    masks: Mapping[str, Mask]
+    consensus: Mask | None
+    uncertainty: Bytes | None
+    disagreement: Bytes | None
+    scores: tuple[ScoreRow, ...]
+
+
+def annotate_volume(
+    hu: npt.NDArray[np.int16],
+    spacing_mm: Triple,
+    members: Sequence[CommitteeMember],
+    *,
+    taxonomy: Taxonomy,
+    device: torch.device,
+    options: AnnotateOptions | None = None,
+) -> Iterator[StructureResult]:
+    """Yield the result of every covered structure, in the taxonomy's order.
+
+    All networks run before the first result comes: overlap with exclusive neighbours needs all
+        masks.
+    Probabilities then stay as bytes at working resolution, and only one structure at a time is
+    brought to the native grid, inside its box, in slabs. No float tensor of all structures exists
+    beyond one window's thickness.
+
+    Peak memory in bytes, for M members of Q structures, V native voxels, W working voxels, a box
+    of N native voxels (the structure at hand): ``2 V`` (the caller's volume), ``M * Q * W`` for
+    probabilities, ``(M + 1) * Q * W / 8`` for claims, then the larger of the sliding window's (see
+    ``predict_probabilities``) with ``9 * W`` for the volume and the body, and about ``(2 * M + 9)
+    * N``. ``benchmarks/annotate_memory.py`` measures it.
+
+    On a CPU two runs with the same number of threads give the same bytes.
+
+    Args:
+        hu: Native volume in Hounsfield units, shape (I, J, K), RAS.
+        spacing_mm: Of that grid.
+        members: The committee; networks on ``device`` and in evaluation mode.
+        taxonomy: Order, names and exclusive neighbours.
+        device: Where to compute.
+        options: How to run; the defaults when None.
+
+    Raises:
+        UsageError: Volume, spacing or a structure's name is not what it must be.
+        ModelError: The committee is not ready to vote, or a network gives another shape.
+        CaseError: Logits are not finite, or memory is not enough.
+    """
+    chosen = options or AnnotateOptions()
+    check_committee(members)
+    grid = _checked_grid(hu, spacing_mm)
+    known = {name for member in members for name in member.structures}
+    covered = taxonomy.select(tuple(known))
+    if chosen.structures is not None:
+        covered = tuple(name for name in taxonomy.select(chosen.structures) if name in known)
+    run = _Run(grid, taxonomy, device, chosen)
+    return _results(hu, members, covered, run)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What stays the same from structure to structure."""
+
+    grid: Grid
+    taxonomy: Taxonomy
+    device: torch.device
+    options: AnnotateOptions
+
+
+def _results(
+    hu: npt.NDArray[np.int16],
+    members: Sequence[CommitteeMember],
+    structures: Sequence[str],
+    run: _Run,
+) -> Iterator[StructureResult]:
+    predictions = predict_members(
+        hu,
+        run.grid.spacing_mm,
+        members,
+        structures=structures,
+        device=run.device,
+        batching=(run.options.batch_size, run.options.bf16),
+    )
+    claims = collect_claims(predictions, structures, run.device)
+    for structure in structures:
+        votes = votes_on(predictions, structure)
+        exclusive = run.taxonomy[structure].exclusive
+        yield _result(structure, votes, claim_scores(structure, claims, exclusive), run)
+
+
+def _result(
+    structure: str, votes: Sequence[Vote], claims: Mapping[str, ClaimScore], run: _Run
+) -> StructureResult:
+    options, grid = run.options, run.grid
+    box = foreground_box(votes, grid, options.margin_mm)
+    if box is not None:
+        maps = native_maps(votes, box, grid.spacing_mm, device=run.device)
+        masks = {name: levels > THRESHOLD for name, levels in maps.members.items()}
+        # A coarse native grid can average the last foreground away.
+        if any(mask.any() for mask in masks.values()):
+            consensus = maps.mean > THRESHOLD
+            rows = NativeScores(votes, maps, masks, consensus, grid, options.border_mm)
+            return StructureResult(
+                structure=structure,
+                box=box,
+                masks=masks,
+                consensus=consensus,
+                uncertainty=entropy_map(maps.mean),
+                disagreement=maps.deviation,
+                scores=rows.rows(structure, claims),
+            )
+    return StructureResult(
+        structure=structure,
+        box=None,
+        masks={},
+        consensus=None,
+        uncertainty=None,
+        disagreement=None,
+        scores=empty_rows(structure, votes, claims),
+    )
+
+
+def _checked_grid(hu: npt.NDArray[np.int16], spacing_mm: Triple) -> Grid:
+    if hu.ndim != 3 or hu.dtype != np.int16 or hu.size == 0:
+        raise UsageError(
+            f"a volume must be int16 of shape (I, J, K), got {hu.dtype} of shape {hu.shape}"
+        )
+    if len(spacing_mm) != 3 or not all(math.isfinite(s) and s > 0 for s in spacing_mm):
+        raise UsageError(f"spacing_mm must be three positive numbers, got {spacing_mm}")
+    i, j, k = hu.shape
+    return Grid((i, j, k), spacing_mm)

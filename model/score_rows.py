@@ -1,0 +1,96 @@
+"""The score rows of one structure: every member's, then the consensus'."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.exclusive_overlap import ClaimScore
+from model.native_maps import Grid, NativeMaps, Vote
+from model.scores import (
+    COMMITTEE,
+    Bytes,
+    Mask,
+    ScoreRow,
+    border_band,
+    committee_dice,
+    dice_between,
+    mean_deviation,
+    mean_entropy,
+    member_dice,
+    self_consistency,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NativeScores:
+    """What the scores of one structure are computed from.
+
+    Attributes:
+        votes: The covering members.
+        maps: Their probabilities in the structure's box.
+        masks: Their masks in the box.
+        consensus: The committee's mask in the box.
+        grid: The native grid.
+        border_mm: Half width of the border band.
+    """
+
+    votes: Sequence[Vote]
+    maps: NativeMaps
+    masks: Mapping[str, Mask]
+    consensus: Mask
+    grid: Grid
+    border_mm: float
+
+    def rows(self, structure: str, claims: Mapping[str, ClaimScore]) -> tuple[ScoreRow, ...]:
+        """Return the rows; entropies and self-consistency are taken inside the box."""
+        pairs = dice_between(self.masks)
+        agreement: dict[str, float | None] = {name: member_dice(pairs, name) for name in self.masks}
+        families = {vote.member: vote.family for vote in self.votes}
+        agreement[COMMITTEE] = committee_dice(pairs, families)
+        masks = {**self.masks, COMMITTEE: self.consensus}
+        levels = {**self.maps.members, COMMITTEE: self.maps.mean}
+        return tuple(
+            ScoreRow(
+                structure=structure,
+                member=voter,
+                volume_ml=int(np.count_nonzero(mask)) * self.grid.voxel_ml,
+                entropy_mean=mean_entropy(levels[voter], mask),
+                entropy_border=self._border_entropy(levels[voter], mask),
+                self_consistency=self_consistency(levels[voter]),
+                pairwise_dice=agreement[voter],
+                inconsistency=self._inconsistency() if voter == COMMITTEE else None,
+                overlap_exclusive=claims[voter].overlap_exclusive,
+                max_probability=claims[voter].max_probability,
+            )
+            for voter, mask in masks.items()
+        )
+
+    def _border_entropy(self, levels: Bytes, mask: Mask) -> float | None:
+        if not mask.any():
+            return None
+        return mean_entropy(levels, border_band(mask, self.grid.spacing_mm, self.border_mm))
+
+    def _inconsistency(self) -> float | None:
+        if len(self.masks) < 2:
+            return None
+        return mean_deviation(self.maps.deviation, np.logical_or.reduce(list(self.masks.values())))
+
+
+def empty_rows(
+    structure: str, votes: Sequence[Vote], claims: Mapping[str, ClaimScore]
+) -> tuple[ScoreRow, ...]:
+    """Return the rows of a structure that no member sees: all agree, little else is defined."""
+    agreement = 1.0 if len(votes) > 1 else None
+    return tuple(
+        ScoreRow(
+            structure=structure,
+            member=voter,
+            volume_ml=0.0,
+            pairwise_dice=agreement,
+            max_probability=claims[voter].max_probability,
+        )
+        for voter in (*(vote.member for vote in votes), COMMITTEE)
+    )

@@ -1,0 +1,208 @@
+"""Numbers that say how far a mask can be trusted, from 8-bit probabilities and masks.
+
+Probabilities are uint8, 255 times the probability, and foreground is a value above 127: exactly p
+    > 0.5.
+A number that is not defined (no foreground, one voter) is None, never NaN.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from model.resample import Triple
+
+COMMITTEE = "committee"
+THRESHOLD = 127
+DEVIATION_SCALE = 510.0
+
+Bytes = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+_CHUNK_VOXELS = 4_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRow:
+    """The scores of one structure by one member, or by the consensus (member ``"committee"``).
+
+    Attributes:
+        structure: Name in the taxonomy.
+        member: Name of the committee member, or ``COMMITTEE``.
+        volume_ml: Of the mask on the native grid.
+        entropy_mean: Mean binary entropy in bits over the foreground; None without foreground.
+        entropy_border: The same in a band round the mask's border; None without foreground.
+        self_consistency: Dice of the probabilities with their own mask; None without foreground.
+        pairwise_dice: Agreement with the other members; None when only one member covers the
+            structure.
+        inconsistency: Mean standard deviation over members inside the union of masks; committee
+            only; None with one covering member or without foreground.
+        overlap_exclusive: Share of the foreground that an exclusive neighbour, as the same voter
+            sees it, claims too; on the working grid; None without foreground.
+        max_probability: Highest probability in the volume, on the working grid.
+    """
+
+    structure: str
+    member: str
+    volume_ml: float
+    entropy_mean: float | None = None
+    entropy_border: float | None = None
+    self_consistency: float | None = None
+    pairwise_dice: float | None = None
+    inconsistency: float | None = None
+    overlap_exclusive: float | None = None
+    max_probability: float | None = None
+
+
+def entropy_bits(probability: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the binary entropy in bits of probabilities in [0, 1], any shape; 0 at 0 and at 1."""
+    inside = (probability > 0) & (probability < 1)
+    p = np.where(inside, probability, 0.5)
+    return np.where(inside, -p * np.log2(p) - (1 - p) * np.log2(1 - p), 0.0)
+
+
+def entropy_map(probability: Bytes) -> Bytes:
+    """Return 255 times the binary entropy in bits of 8-bit probabilities, any shape."""
+    return np.rint(255 * _ENTROPY).astype(np.uint8)[probability]
+
+
+def mean_entropy(probability: Bytes, where: Mask) -> float | None:
+    """Return the mean binary entropy in bits inside a mask; None when the mask is empty."""
+    counts = _histogram(probability, where)
+    total = int(counts.sum())
+    return float(counts @ _ENTROPY) / total if total else None
+
+
+def self_consistency(probability: Bytes) -> float | None:
+    """Return the Dice of probabilities p with their own mask a = [p > 0.5].
+
+    ``2 * sum(p * a) / (sum p + sum a)``: the mask's expected Dice if p is calibrated. None without
+    foreground.
+    """
+    counts = _histogram(probability, None)
+    level = np.arange(256) / 255.0
+    size = int(counts[THRESHOLD + 1 :].sum())
+    if not size:
+        return None
+    kept = float(counts[THRESHOLD + 1 :] @ level[THRESHOLD + 1 :])
+    return 2 * kept / (float(counts @ level) + size)
+
+
+def border_band(mask: Mask, spacing_mm: Triple, band_mm: float) -> Mask:
+    """Return the voxels within ``band_mm`` of the mask's border along the axes, inside and outside.
+
+    The neighbourhood is a box (a Chebyshev distance in mm), at least one voxel along each axis so
+    that thick slices have a band too. Where the array ends there is no border: the field of view
+    cut it.
+    """
+    radii = [max(1, int(band_mm / size)) for size in spacing_mm]
+    return _dilate(mask, radii) & _dilate(~mask, radii)
+
+
+def dice_of_counts(both: int, first: int, second: int) -> float:
+    """Return the Dice of two masks from voxel counts; 1 when both are empty, 0 when one is.
+
+    For agreement between members only: an accuracy reports "both empty" apart (``model.metrics``).
+    """
+    total = first + second
+    return 2 * both / total if total else 1.0
+
+
+def dice_between(masks: Mapping[str, Mask]) -> dict[tuple[str, str], float]:
+    """Return the Dice of every pair of members, keyed by both names in the order of ``masks``."""
+    sizes = {name: int(np.count_nonzero(mask)) for name, mask in masks.items()}
+    return {
+        (a, b): dice_of_counts(int(np.count_nonzero(masks[a] & masks[b])), sizes[a], sizes[b])
+        for a, b in itertools.combinations(masks, 2)
+    }
+
+
+def committee_dice(
+    pairs: Mapping[tuple[str, str], float], families: Mapping[str, str]
+) -> float | None:
+    """Return the mean Dice between families; None when there is no pair.
+
+    The pairs of two families are averaged first, then the pairs of families, so a large family
+    does not outvote the rest. Members of one family are compared only when the committee has no
+    other family.
+    """
+    groups: dict[frozenset[str], list[float]] = {}
+    for (a, b), value in pairs.items():
+        groups.setdefault(frozenset((families[a], families[b])), []).append(value)
+    between = {key: values for key, values in groups.items() if len(key) == 2}
+    means = [float(np.mean(values)) for values in (between or groups).values()]
+    return float(np.mean(means)) if means else None
+
+
+def member_dice(pairs: Mapping[tuple[str, str], float], member: str) -> float | None:
+    """Return a member's mean Dice with all others; None when it is alone."""
+    values = [value for pair, value in pairs.items() if member in pair]
+    return float(np.mean(values)) if values else None
+
+
+def mean_deviation(deviation: Bytes, where: Mask) -> float | None:
+    """Return the mean deviation inside a mask from a map of 510 times it; None if empty."""
+    counts = _histogram(deviation, where)
+    total = int(counts.sum())
+    return float(counts @ np.arange(256)) / DEVIATION_SCALE / total if total else None
+
+
+def claimed_share(mask_bits: Bytes, neighbour_bits: Sequence[Bytes]) -> float | None:
+    """Return the share of a bit-packed mask that any neighbour claims; None when it is empty.
+
+    All arrays come from ``np.packbits`` on one grid and have one shape.
+    """
+    size = _bit_count(mask_bits)
+    if not size:
+        return None
+    claimed = np.zeros_like(mask_bits)
+    for bits in neighbour_bits:
+        claimed |= bits
+    return _bit_count(claimed & mask_bits) / size
+
+
+def _bit_count(bits: Bytes) -> int:
+    return int(np.bitwise_count(bits).sum(dtype=np.int64))
+
+
+def _histogram(values: Bytes, where: Mask | None) -> npt.NDArray[np.int64]:
+    """Count the 256 levels in chunks, since numpy widens what it counts to 8 bytes a voxel."""
+    counts = np.zeros(256, np.int64)
+    for part in _chunks(values.shape):
+        chosen = values[part] if where is None else values[part][where[part]]
+        counts += np.bincount(chosen.ravel(), minlength=256)
+    return counts
+
+
+def _chunks(shape: tuple[int, ...]) -> Iterator[slice]:
+    rows = max(1, _CHUNK_VOXELS // max(1, int(np.prod(shape[1:]))))
+    for start in range(0, shape[0], rows):
+        yield slice(start, start + rows)
+
+
+def _dilate(mask: Mask, radii: Sequence[int]) -> Mask:
+    """Dilate by a box of the given radii; each pass triples the reach, so few are needed."""
+    for axis, radius in enumerate(radii):
+        reach = 0
+        while reach < radius:
+            step = min(2 * reach + 1, radius - reach)
+            mask = _spread(mask, step, axis)
+            reach += step
+    return mask
+
+
+def _spread(mask: Mask, step: int, axis: int) -> Mask:
+    low = [slice(None)] * mask.ndim
+    high = [slice(None)] * mask.ndim
+    low[axis], high[axis] = slice(None, -step), slice(step, None)
+    wider = mask.copy()
+    wider[tuple(high)] |= mask[tuple(low)]
+    wider[tuple(low)] |= mask[tuple(high)]
+    return wider
+
+
+_ENTROPY = entropy_bits(np.arange(256) / 255.0)

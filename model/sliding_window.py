@@ -1,0 +1,232 @@
+"""Sliding-window inference that finishes slices as it goes along the last axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from configs.errors import CaseError, Reason
+from model.resample import Shape
+
+Predictor = Callable[[Tensor], Tensor]
+
+_SIGMA = 0.125
+_LEAST_WEIGHT = 1e-3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windowing:
+    """How a volume is cut into windows.
+
+    Attributes:
+        patch: Window size in working voxels.
+        overlap: Share of a window that its neighbour covers too, in [0, 1).
+        batch_size: Windows per call of the network.
+        bf16: Run the network under bfloat16 autocast; blending stays float32.
+    """
+
+    patch: Shape
+    overlap: float = 0.5
+    batch_size: int = 1
+    bf16: bool = False
+
+
+def predict_probabilities(
+    image: Tensor,
+    body: npt.NDArray[np.bool_],
+    predict: Predictor,
+    *,
+    structures: int,
+    windowing: Windowing,
+) -> npt.NDArray[np.uint8]:
+    """Return every structure's probability in every voxel of a working volume.
+
+    Windows are visited slice layer by slice layer. Gaussian-weighted logits are summed in a ring
+    that is one window thick; slices that no later window touches are divided by their weights,
+    passed through the sigmoid and stored. Windows without body are skipped; what no window touches
+    is 0.
+
+    Peak memory in bytes, for Q structures, a (padded) volume I x J x K, a patch a x b x c, batch B:
+    the ring ``4 * (Q + 1) * I * J * c``, the image ``4 * I * J * K`` (twice when it must be
+    padded), the network's own use with its logits ``4 * B * Q * a * b * c``, all on the image's
+    device, and the result ``Q * I * J * K`` on the host. Only the image and the result grow with
+    K.
+
+    Args:
+        image: Network input, shape (I, J, K), float32.
+        body: Where there is body, same shape.
+        predict: Images (B, 1, a, b, c) to logits (B, Q, a, b, c).
+        structures: Q, the number of logits.
+        windowing: Size, overlap and batches.
+
+    Returns:
+        uint8 of shape (Q, I, J, K): 255 * probability, rounded, exact halves down, so that a value
+        above 127 is a probability above 0.5 and nothing else is.
+
+    Raises:
+        CaseError: A logit is not finite.
+
+    Source:
+        Averaging logits with a Gaussian of sigma = patch / 8: the reference's inference
+        (reference-model 5.1) through MONAI's sliding window; the ring is ours.
+    """
+    before, padded_image, padded_body = _pad_to_patch(image, body, windowing.patch)
+    ring = _Ring(structures, _shape3(padded_image), windowing.patch[2], image.device)
+    result = np.zeros((structures, *image.shape), np.uint8)
+    weight = gaussian_weight(windowing.patch).to(image.device)
+    with torch.inference_mode():
+        for layer in _layers(padded_body, windowing):
+            for corners in _batches(layer.corners, windowing.batch_size):
+                logits = _run(padded_image, corners, predict, windowing)
+                for corner, window in zip(corners, logits, strict=True):
+                    ring.add_in_place(window, weight, corner)
+            for start, stop, index, values in ring.finish_in_place(layer.start, layer.stop):
+                _store_in_place(result[index], values, before, start, stop)
+    return result
+
+
+def window_starts(size: int, patch: int, overlap: float) -> tuple[int, ...]:
+    """Return where windows start along one axis; the last one ends with the axis.
+
+    An axis shorter than the patch has one window, at 0 of the padded axis.
+    """
+    if size <= patch:
+        return (0,)
+    step = max(1, int(patch * (1 - overlap)))
+    return (*range(0, size - patch, step), size - patch)
+
+
+def window_count(shape: Shape, windowing: Windowing) -> int:
+    """Return how many windows a volume has before those without body are skipped."""
+    axes = zip(shape, windowing.patch, strict=True)
+    i, j, k = (len(window_starts(size, patch, windowing.overlap)) for size, patch in axes)
+    return i * j * k
+
+
+def gaussian_weight(patch: Shape) -> Tensor:
+    """Return a window's blending weights: a Gaussian of sigma = patch / 8, with a floor."""
+    weight = torch.ones(())
+    for size in patch:
+        offset = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
+        weight = weight.unsqueeze(-1) * torch.exp(-(offset**2) / (2 * (_SIGMA * size) ** 2))
+    return weight.clamp_min(_LEAST_WEIGHT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """Windows that share their first slice, and the slices that are finished once they have run."""
+
+    start: int
+    stop: int
+    corners: tuple[Shape, ...]
+
+
+class _Ring:
+    """Weighted logits of one window's thickness of slices; slice k lives in slot k modulo depth."""
+
+    def __init__(self, structures: int, shape: Shape, depth: int, device: torch.device) -> None:
+        self._sums = torch.zeros((structures, *shape[:2], depth), device=device)
+        self._weights = torch.zeros((*shape[:2], depth), device=device)
+        self._depth = depth
+
+    def add_in_place(self, logits: Tensor, weight: Tensor, corner: Shape) -> None:
+        """Add a window's logits (Q, a, b, depth), whose first voxel is ``corner``."""
+        i, j, k = corner
+        rows, columns = slice(i, i + weight.shape[0]), slice(j, j + weight.shape[1])
+        shift = k % self._depth
+        weighted = torch.roll(logits.float() * weight, shift, dims=-1)
+        self._sums[:, rows, columns] += weighted
+        self._weights[rows, columns] += torch.roll(weight, shift, dims=-1)
+
+    def finish_in_place(self, start: int, stop: int) -> Iterator[tuple[int, int, int, Tensor]]:
+        """Yield (start, stop, structure, uint8 (I, J, n)) of finished slices; free their slots."""
+        for first, last in self._runs(start, stop):
+            slots = slice(first % self._depth, first % self._depth + last - first)
+            weights = self._weights[..., slots]
+            if bool(weights.any()):
+                for index in range(self._sums.shape[0]):
+                    yield first, last, index, _probabilities(self._sums[index, ..., slots], weights)
+                self._sums[..., slots] = 0
+                weights.zero_()
+
+    def _runs(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Split slices where the ring wraps."""
+        wraps = range(start - start % self._depth + self._depth, stop, self._depth)
+        yield from pairwise((start, *wraps, stop))
+
+
+def _probabilities(sums: Tensor, weights: Tensor) -> Tensor:
+    # A voxel that no window touched has no weight; the smallest float keeps 0 / 0 out of the check.
+    tiny = torch.finfo(torch.float32).tiny
+    mean = sums / weights.clamp_min(tiny)
+    if not bool(torch.isfinite(mean).all()):
+        raise CaseError(
+            Reason.NON_FINITE_LOGITS,
+            "logits must be finite, the network gave NaN or infinity; check its weights, or run it "
+            "without bfloat16",
+        )
+    rounded = torch.ceil(255.0 * torch.sigmoid(mean) - 0.5).clamp_(0.0, 255.0)
+    return (rounded * (weights > 0)).to(torch.uint8)
+
+
+def _layers(body: npt.NDArray[np.bool_], windowing: Windowing) -> Iterator[_Layer]:
+    patch, overlap = windowing.patch, windowing.overlap
+    starts = [window_starts(n, p, overlap) for n, p in zip(body.shape, patch, strict=True)]
+    for k, stop in pairwise((*starts[2], body.shape[2])):
+        slices = np.asarray(body[:, :, k : k + patch[2]].any(axis=2))
+        corners = tuple(
+            (i, j, k)
+            for i, j in product(starts[0], starts[1])
+            if slices[i : i + patch[0], j : j + patch[1]].any()
+        )
+        yield _Layer(k, stop, corners)
+
+
+def _run(
+    image: Tensor, corners: Sequence[Shape], predict: Predictor, windowing: Windowing
+) -> Tensor:
+    a, b, c = windowing.patch
+    windows = [image[i : i + a, j : j + b, k : k + c] for i, j, k in corners]
+    with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=windowing.bf16):
+        return predict(torch.stack(windows).unsqueeze(1))
+
+
+def _pad_to_patch(
+    image: Tensor, body: npt.NDArray[np.bool_], patch: Shape
+) -> tuple[Shape, Tensor, npt.NDArray[np.bool_]]:
+    missing = [max(0, p - n) for n, p in zip(image.shape, patch, strict=True)]
+    i, j, k = (m // 2 for m in missing)
+    if not any(missing):
+        return (i, j, k), image, body
+    pairs = [(low, m - low) for low, m in zip((i, j, k), missing, strict=True)]
+    flat = [amount for pair in reversed(pairs) for amount in pair]
+    return (i, j, k), functional.pad(image, flat), np.pad(body, pairs)
+
+
+def _store_in_place(
+    result: npt.NDArray[np.uint8], values: Tensor, before: Shape, start: int, stop: int
+) -> None:
+    """Write finished slices of the padded volume into one structure's unpadded result (I, J, K)."""
+    i, j, k = before
+    first, last = max(start, k), min(stop, k + result.shape[2])
+    if first >= last:
+        return
+    inside = values[i : i + result.shape[0], j : j + result.shape[1], first - start : last - start]
+    result[:, :, first - k : last - k] = inside.cpu().numpy()
+
+
+def _batches(corners: Sequence[Shape], size: int) -> Iterator[Sequence[Shape]]:
+    for start in range(0, len(corners), size):
+        yield corners[start : start + size]
+
+
+def _shape3(image: Tensor) -> Shape:
+    i, j, k = image.shape
+    return i, j, k
