@@ -1,0 +1,220 @@
+"""Settings, by precedence: flag, ATLASLOOP_* variable, atlasloop.toml, default."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+
+from configs.errors import ConfigError
+
+ENV_PREFIX = "ATLASLOOP_"
+# Variables with our prefix that are read elsewhere and are no settings.
+ENV_ELSEWHERE = frozenset({"WORKSPACE", "REQUIRE", "TEST_DATA"})
+
+Origin = Literal["flag", "environment", "file", "default"]
+Layer = dict[str, Any]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class IdentitySettings(_Section):
+    """What ids are made from; written once by ``atlasloop init``.
+
+    Attributes:
+        key: Secret that turns patient names into pseudonymous ids.
+    """
+
+    key: str = ""
+
+
+class StorageSettings(_Section):
+    """How the database is opened."""
+
+    lock_timeout_s: float = Field(default=120.0, gt=0)
+    threads: int = Field(default=2, ge=1)
+    memory_limit: str = "1GB"
+
+
+class IntakeSettings(_Section):
+    """What is accepted as a CT, and how files are tied to patients.
+
+    Attributes:
+        max_voxels: Refuse a larger volume; the default is 1024 x 1024 x 1024.
+        patient_pattern: Regular expression over the file's path whose first group is the patient.
+    """
+
+    max_voxels: int = Field(default=1 << 30, gt=0)
+    min_slices: int = Field(default=8, ge=1)
+    patient_pattern: str | None = None
+    twin_similarity: float = Field(default=0.95, gt=0, le=1)
+
+
+class AnnotateSettings(_Section):
+    """How the committee sees a volume.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        autocast: Reduced precision of the networks; ``auto`` takes bfloat16 where it is fast.
+        overlap: Share of a window that neighbours share; unset keeps what the weights came with.
+        possibly_missed_probability: A structure nobody segmented is queued as possibly missed when
+            some voxel reaches this probability.
+    """
+
+    device: str = "auto"
+    autocast: Literal["auto", "off", "bfloat16", "float16"] = "auto"
+    window_batch: int = Field(default=2, ge=1)
+    overlap: float | None = Field(default=None, ge=0, lt=1)
+    possibly_missed_probability: float = Field(default=0.25, gt=0, lt=1)
+
+
+class MemberSettings(_Section):
+    """One model of the committee: its name, its family and the registered weights it votes with."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+    family: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+    weights: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+
+
+class Settings(BaseSettings):
+    """All settings of a workspace, frozen."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+    )
+
+    identity: IdentitySettings = IdentitySettings()
+    storage: StorageSettings = StorageSettings()
+    intake: IntakeSettings = IntakeSettings()
+    annotate: AnnotateSettings = AnnotateSettings()
+    committee: Annotated[tuple[MemberSettings, ...], Field()] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SettingOrigin:
+    """One setting, its value in force and where it came from."""
+
+    name: str
+    value: object
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """Settings together with the origin of each value."""
+
+    settings: Settings
+    origins: tuple[SettingOrigin, ...]
+
+
+def load_settings(file: Path | None, flags: Mapping[str, Any] | None = None) -> LoadedSettings:
+    """Merge the layers and check them.
+
+    Args:
+        file: The workspace's ``atlasloop.toml``; ``None`` or a missing file is an empty layer.
+        flags: Nested values given on the command line, e.g. ``{"annotate": {"device": "cpu"}}``.
+
+    Raises:
+        ConfigError: A file is no TOML, a key is unknown or a value breaks its rule.
+    """
+    layers: dict[Origin, Layer] = {
+        "flag": dict(flags or {}),
+        "environment": _environment_layer(),
+        "file": _file_layer(file),
+    }
+    merged: Layer = {}
+    for layer in reversed(layers.values()):
+        merged = _merge(merged, layer)
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(_first_fault(error, layers)) from error
+    _check_committee(settings)
+    return LoadedSettings(settings, tuple(_origins(settings, layers)))
+
+
+def _environment_layer() -> Layer:
+    known = set(Settings.model_fields)
+    for variable in os.environ:
+        if not variable.upper().startswith(ENV_PREFIX):
+            continue
+        name = variable.upper().removeprefix(ENV_PREFIX)
+        if name not in ENV_ELSEWHERE and name.split("__")[0].lower() not in known:
+            raise ConfigError(
+                f"{variable} is no setting; sections are {', '.join(sorted(known))}, written as "
+                f"{ENV_PREFIX}SECTION__NAME"
+            )
+    try:
+        return EnvSettingsSource(Settings)()
+    except ValueError as error:
+        raise ConfigError(f"an {ENV_PREFIX}* variable cannot be read: {error}") from error
+
+
+def _file_layer(file: Path | None) -> Layer:
+    if file is None or not file.exists():
+        return {}
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file.name} is not valid TOML: {error}") from error
+
+
+def _merge(below: Layer, above: Layer) -> Layer:
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        if isinstance(value, dict) and isinstance(under, dict):
+            merged[key] = _merge(under, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _first_fault(error: ValidationError, layers: Mapping[Origin, Layer]) -> str:
+    fault = error.errors()[0]
+    path = tuple(str(part) for part in fault["loc"])
+    origin = next((name for name, layer in layers.items() if _has(layer, path)), "default")
+    return f"setting {'.'.join(path)} (from the {origin}): {fault['msg']}"
+
+
+def _has(layer: Layer, path: tuple[str, ...]) -> bool:
+    value: Any = layer
+    for part in path:
+        if not isinstance(value, dict) or part not in value:
+            return isinstance(value, list | tuple)
+        value = value[part]
+    return True
+
+
+def _check_committee(settings: Settings) -> None:
+    names = [member.name for member in settings.committee]
+    if len(set(names)) != len(names) or "committee" in names:
+        raise ConfigError(
+            f"committee members need names of their own, and none may be 'committee'; got {names}"
+        )
+
+
+def _origins(settings: Settings, layers: Mapping[Origin, Layer]) -> Iterator[SettingOrigin]:
+    for path, value in _leaves(settings.model_dump(), ()):
+        origin: Origin = next((n for n, layer in layers.items() if _has(layer, path)), "default")
+        shown = "(secret)" if path == ("identity", "key") and value else value
+        yield SettingOrigin(".".join(path), shown, origin)
+
+
+def _leaves(value: Layer, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            yield from _leaves(inner, (*path, key))
+        else:
+            yield (*path, key), inner

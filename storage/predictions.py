@@ -1,0 +1,201 @@
+"""Closing a case: one manifest object, one journal line, once per committee."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import duckdb
+
+from configs.errors import Reason, StorageError
+from storage.canonical_json import JsonObject, to_bytes
+from storage.grid import Box, Grid
+from storage.store import Store
+
+Connection = duckdb.DuckDBPyConnection
+
+CONSENSUS = "committee"
+
+FlatBox = tuple[int, int, int, int, int, int]
+"""Start and stop per axis of a crop on the file's grid: i0, i1, j0, j1, k0, k1."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMask:
+    """A mask of one structure by one member (or ``committee``), as an object.
+
+    Attributes:
+        box: Where the crop lies on the file's grid.
+        voxels: Voxels inside the mask.
+    """
+
+    member: str
+    structure: str
+    object: str
+    box: FlatBox
+    voxels: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMap:
+    """A map for the reviewer (``uncertainty`` or ``disagreement``), cropped, 0 to 255."""
+
+    kind: str
+    structure: str
+    object: str
+    box: FlatBox
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything that one committee says of one case.
+
+    It holds no time and no run, so that an undisturbed run and one that was killed and restarted
+    write the same object.
+    """
+
+    case_id: str
+    committee_id: str
+    members: tuple[JsonObject, ...]
+    grid: Grid
+    masks: tuple[StoredMask, ...]
+    maps: tuple[StoredMap, ...]
+    scores: tuple[JsonObject, ...]
+
+    def to_json(self) -> JsonObject:
+        """Return the manifest as a JSON document."""
+        return {
+            "schema": 1,
+            "case_id": self.case_id,
+            "committee_id": self.committee_id,
+            "members": list(self.members),
+            "grid": self.grid.to_json(),
+            "masks": [asdict(mask) for mask in self.masks],
+            "maps": [asdict(stored) for stored in self.maps],
+            "scores": list(self.scores),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A case that a committee could not annotate."""
+
+    case_id: str
+    reason: str
+    message: str
+
+
+def close_case(store: Store, manifest: Manifest, *, run_id: str, seconds: float) -> bool:
+    """Commit a finished case; returns False when another process closed it first."""
+    digest = store.objects.put(to_bytes(manifest.to_json()))
+    with store.transaction() as transaction:
+        if _is_closed(transaction.connection, manifest.case_id, manifest.committee_id):
+            return False
+        transaction.record(
+            "case.annotated",
+            {
+                "case_id": manifest.case_id,
+                "committee_id": manifest.committee_id,
+                "run_id": run_id,
+                "manifest": digest,
+                "seconds": round(seconds, 3),
+            },
+        )
+    return True
+
+
+def record_failure(
+    store: Store, case_id: str, committee_id: str, *, run_id: str, failure: tuple[Reason, str]
+) -> None:
+    """Commit that a case failed; the message may name a file, so it stays out of the journal."""
+    reason, message = failure
+    with store.transaction() as transaction:
+        transaction.record_with_object(
+            "case.failed",
+            {
+                "case_id": case_id,
+                "committee_id": committee_id,
+                "run_id": run_id,
+                "reason": str(reason),
+            },
+            key="detail",
+            content={"message": message},
+        )
+
+
+def open_failures(connection: Connection, committee_id: str) -> list[Failure]:
+    """Return the cases that failed last time and were not closed since."""
+    rows = connection.execute(
+        "SELECT case_id, reason, message FROM open_failures WHERE committee_id = ? ORDER BY seq",
+        [committee_id],
+    ).fetchall()
+    return [Failure(*row) for row in rows]
+
+
+def masks_of(connection: Connection, prediction_id: str, structure: str) -> list[StoredMask]:
+    """Return the masks of one structure in one prediction, the consensus first."""
+    rows = connection.execute(
+        """SELECT member, structure, object, box, voxels FROM masks
+           WHERE prediction_id = ? AND structure = ? ORDER BY member <> ?, member""",
+        [prediction_id, structure, CONSENSUS],
+    ).fetchall()
+    return [StoredMask(m, s, o, _row_box(box), voxels) for m, s, o, box, voxels in rows]
+
+
+def maps_of(connection: Connection, prediction_id: str, structure: str) -> list[StoredMap]:
+    """Return the maps of one structure in one prediction."""
+    rows = connection.execute(
+        "SELECT kind, structure, object, box FROM maps WHERE prediction_id = ? AND structure = ?",
+        [prediction_id, structure],
+    ).fetchall()
+    return [StoredMap(k, s, o, _row_box(box)) for k, s, o, box in rows]
+
+
+def closed_predictions(connection: Connection, committee_id: str) -> dict[str, str]:
+    """Return case id -> prediction id of every case that a committee closed."""
+    return dict(
+        connection.execute(
+            "SELECT case_id, prediction_id FROM closed_cases WHERE committee_id = ? ORDER BY seq",
+            [committee_id],
+        ).fetchall()
+    )
+
+
+def _is_closed(connection: Connection, case_id: str, committee_id: str) -> bool:
+    row = connection.execute(
+        "SELECT count(*) FROM predictions WHERE case_id = ? AND committee_id = ?",
+        [case_id, committee_id],
+    ).fetchone()
+    return row is not None and row[0] > 0
+
+
+def flat_box(box: Box) -> FlatBox:
+    """Return a box as the six numbers that a row holds."""
+    (i0, i1), (j0, j1), (k0, k1) = box
+    return (i0, i1, j0, j1, k0, k1)
+
+
+def nested_box(box: FlatBox) -> Box:
+    """Return a row's six numbers as a box."""
+    i0, i1, j0, j1, k0, k1 = box
+    return ((i0, i1), (j0, j1), (k0, k1))
+
+
+def manifest_grid(store: Store, prediction_id: str, connection: Connection) -> Grid:
+    """Return the grid that a prediction's boxes refer to.
+
+    Raises:
+        StorageError: No such prediction.
+    """
+    row = connection.execute(
+        "SELECT manifest FROM predictions WHERE prediction_id = ?", [prediction_id]
+    ).fetchone()
+    if row is None:
+        raise StorageError(f"no prediction {prediction_id} is known")
+    return Grid.from_json(json.loads(store.objects.read(row[0]))["grid"])
+
+
+def _row_box(values: Sequence[int]) -> FlatBox:
+    i0, i1, j0, j1, k0, k1 = values
+    return (i0, i1, j0, j1, k0, k1)
