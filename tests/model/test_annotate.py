@@ -1,0 +1,329 @@
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from configs.errors import CaseError, ModelError, Reason, UsageError
+from configs.taxonomy import load_taxonomy
+from model.annotate import AnnotateOptions, annotate_volume
+from model.committee import CommitteeMember, family_weights
+from model.inference_settings import InferenceSettings
+from model.scores import COMMITTEE
+
+CPU = torch.device("cpu")
+NAMES = ("spleen", "liver", "stomach")
+
+
+class Thresholds(nn.Module):
+    """Structure q is where the intensity is above threshold q: independent of where windows lie."""
+
+    def __init__(self, thresholds_hu, softness_hu=0.5):
+        super().__init__()
+        self.thresholds = torch.tensor(thresholds_hu, dtype=torch.float32)
+        self.softness_hu = softness_hu
+
+    def forward(self, images, structure_index=None):
+        chosen = self.thresholds if structure_index is None else self.thresholds[structure_index]
+        hu = images * 425 - 175
+        return (hu - chosen[None, :, None, None, None]) / self.softness_hu
+
+
+def member(name, thresholds_hu, *, family=None, structures=NAMES, **inference):
+    settings = {"spacing_mm": (1.0, 1.0, 1.0), "patch": (16, 16, 16)} | inference
+    return CommitteeMember(
+        name=name,
+        family=family or name,
+        network=Thresholds(thresholds_hu).eval(),
+        inference=InferenceSettings(**settings),
+        structures=structures,
+    )
+
+
+def steps_volume():
+    """Body of 0 HU with a staircase of 50, 100 and 150 HU along the first axis."""
+    hu = np.full((40, 30, 24), -1000, np.int16)
+    hu[4:36, 4:26, :] = 0
+    hu[8:16, 8:20, 6:18] = 50
+    hu[16:24, 8:20, 6:18] = 100
+    hu[24:32, 8:20, 6:18] = 150
+    return hu
+
+
+def run(hu, members, spacing_mm=(1.0, 1.0, 1.0), **options):
+    results = annotate_volume(
+        hu,
+        spacing_mm,
+        members,
+        taxonomy=load_taxonomy(),
+        device=CPU,
+        options=AnnotateOptions(**options),
+    )
+    return {result.structure: result for result in results}
+
+
+def full(result, array, shape):
+    out = np.zeros(shape, array.dtype)
+    out[result.box.slices] = array
+    return out
+
+
+def row(result, name):
+    (found,) = [one for one in result.scores if one.member == name]
+    return found
+
+
+def test_masks_are_where_they_should_be_on_the_native_grid():
+    hu = steps_volume()
+
+    results = run(hu, [member("m1", (25.0, 75.0, 125.0)), member("m2", (75.0, 125.0, 25.0))])
+
+    assert list(results) == ["spleen", "liver", "stomach"]
+    for name, low, high in (("spleen", 25, 75), ("liver", 75, 125), ("stomach", 125, 25)):
+        result = results[name]
+        np.testing.assert_array_equal(full(result, result.masks["m1"], hu.shape), hu > low)
+        np.testing.assert_array_equal(full(result, result.masks["m2"], hu.shape), hu > high)
+
+
+def test_scores_of_hard_masks_by_hand():
+    # One stair is 8 * 12 * 12 = 1152 voxels; m1 sees three of them as spleen, m2 two.
+    members = [member("m1", (25.0, 75.0, 125.0)), member("m2", (75.0, 75.0, 999.0))]
+
+    spleen = run(steps_volume(), members)["spleen"]
+
+    assert row(spleen, "m1").volume_ml == pytest.approx(3 * 1.152)
+    assert row(spleen, "m2").volume_ml == pytest.approx(2 * 1.152)
+    consensus = row(spleen, COMMITTEE)
+    # Where only m1 sees it, the mean is exactly 0.5, and that is background.
+    assert consensus.volume_ml == pytest.approx(2 * 1.152)
+    assert consensus.pairwise_dice == pytest.approx(2 * 2 / 5)
+    assert row(spleen, "m1").pairwise_dice == pytest.approx(0.8)
+    assert consensus.inconsistency == pytest.approx(0.5 / 3)
+    assert consensus.entropy_mean == pytest.approx(0.0)
+    assert consensus.max_probability == 1.0
+    assert row(spleen, "m2").self_consistency == pytest.approx(1.0)
+    # The liver of both members is the same two stairs; the liver excludes the spleen.
+    assert row(spleen, "m1").overlap_exclusive == pytest.approx(2 / 3)
+    assert consensus.overlap_exclusive == pytest.approx(1.0)
+
+
+def test_uncertainty_and_disagreement_are_highest_where_members_differ():
+    hu = steps_volume()
+    members = [member("m1", (25.0,), structures=("spleen",))]
+    members.append(member("m2", (75.0,), structures=("spleen",)))
+
+    spleen = run(hu, members)["spleen"]
+
+    contested = hu[spleen.box.slices] == 50
+    assert (spleen.disagreement[contested] == 255).all()
+    assert (spleen.disagreement[~contested] == 0).all()
+    assert (spleen.uncertainty[contested] == 255).all()
+    assert (spleen.uncertainty[~contested] == 0).all()
+
+
+def test_a_member_abstains_where_it_does_not_cover():
+    members = [
+        member("m1", (25.0, 75.0, 125.0)),
+        member("m2", (75.0,), structures=("liver",)),
+    ]
+
+    results = run(steps_volume(), members)
+
+    assert set(results["spleen"].masks) == {"m1"}
+    assert [one.member for one in results["spleen"].scores] == ["m1", COMMITTEE]
+    np.testing.assert_array_equal(results["spleen"].consensus, results["spleen"].masks["m1"])
+    assert row(results["spleen"], COMMITTEE).pairwise_dice is None
+    assert row(results["spleen"], COMMITTEE).inconsistency is None
+    assert set(results["liver"].masks) == {"m1", "m2"}
+
+
+def test_an_unseen_structure_has_no_box_but_scores():
+    members = [member("m1", (999.0, 25.0, 25.0)), member("m2", (999.0, 25.0, 25.0))]
+
+    spleen = run(steps_volume(), members)["spleen"]
+
+    assert spleen.box is None
+    assert (spleen.masks, spleen.consensus, spleen.uncertainty) == ({}, None, None)
+    consensus = row(spleen, COMMITTEE)
+    assert (consensus.volume_ml, consensus.pairwise_dice) == (0.0, 1.0)
+    assert consensus.entropy_mean is None
+    assert consensus.max_probability == 0.0
+
+
+def test_a_structure_that_one_member_sees_has_an_empty_consensus_in_a_box():
+    members = [member("m1", (999.0, 25.0, 25.0)), member("m2", (25.0, 25.0, 25.0))]
+
+    spleen = run(steps_volume(), members)["spleen"]
+
+    assert spleen.box is not None
+    assert not spleen.consensus.any()
+    assert spleen.masks["m2"].any()
+    assert row(spleen, COMMITTEE).pairwise_dice == 0.0
+    assert row(spleen, COMMITTEE).entropy_mean is None
+    assert row(spleen, COMMITTEE).self_consistency is None
+
+
+def test_families_vote_once():
+    members = [
+        member("a1", (25.0, 75.0, 125.0), family="a"),
+        member("a2", (25.0, 75.0, 125.0), family="a"),
+        member("b1", (999.0, 75.0, 125.0), family="b"),
+    ]
+
+    spleen = run(steps_volume(), members)["spleen"]
+
+    assert spleen.masks["a1"].any()
+    assert not spleen.consensus.any()
+
+
+def test_members_on_different_working_grids_agree_to_half_a_voxel():
+    shape = (64, 56, 36)
+    grid = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
+    ellipsoid = zip(grid, (30, 28, 17), (18, 16, 12), strict=True)
+    distance = np.sqrt(sum(((g - c) / r) ** 2 for g, c, r in ellipsoid))
+    hu = np.clip(300 - 200 * distance, -150, 240).astype(np.int16)
+    members = [
+        member("fine", (100.0,), structures=("spleen",), spacing_mm=(1.5, 1.5, 1.5)),
+        member("coarse", (100.0,), structures=("spleen",), spacing_mm=(2.0, 1.7, 4.0)),
+    ]
+
+    spleen = run(hu, members, spacing_mm=(1.0, 1.0, 2.0))["spleen"]
+
+    truth = hu > 100
+    for name in ("fine", "coarse"):
+        mask = full(spleen, spleen.masks[name], shape)
+        dice = 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
+        assert dice > 0.97
+    assert row(spleen, COMMITTEE).pairwise_dice > 0.96
+    volume_ml = truth.sum() * 0.002
+    assert row(spleen, COMMITTEE).volume_ml == pytest.approx(volume_ml, rel=0.03)
+
+
+def test_no_score_is_nan_and_two_runs_give_the_same_bytes():
+    hu = (steps_volume() + np.random.default_rng(0).normal(0, 30, (40, 30, 24))).astype(np.int16)
+    members = [
+        member("m1", (25.0, 75.0, 300.0), spacing_mm=(1.5, 1.5, 1.5)),
+        member("m2", (40.0, 60.0, 300.0), spacing_mm=(2.0, 2.0, 3.0)),
+    ]
+    first, second = run(hu, members), run(hu, members)
+
+    for name, result in first.items():
+        other = second[name]
+        assert result.scores == other.scores
+        assert result.box == other.box
+        if result.box is not None:
+            for a, b in (
+                (result.uncertainty, other.uncertainty),
+                (result.disagreement, other.disagreement),
+                *((result.masks[m], other.masks[m]) for m in result.masks),
+            ):
+                assert a.tobytes() == b.tobytes()
+        values = itertools.chain(*(dataclasses.astuple(one)[2:] for one in result.scores))
+        assert all(value is None or np.isfinite(value) for value in values)
+
+
+def test_only_asked_structures_are_computed():
+    class Counting(Thresholds):
+        asked = 0
+
+        def forward(self, images, structure_index=None):
+            logits = super().forward(images, structure_index)
+            Counting.asked = logits.shape[1]
+            return logits
+
+    one = dataclasses.replace(member("m1", (25.0,)), network=Counting((25.0, 75.0, 125.0)).eval())
+
+    results = run(steps_volume(), [one], structures=("liver",))
+
+    assert list(results) == ["liver"]
+    assert Counting.asked == 1
+    assert row(results["liver"], "m1").volume_ml == pytest.approx(2 * 1.152)
+
+
+def test_non_finite_logits_fail_the_case():
+    broken = member("m1", (float("nan"), 0.0, 0.0))
+
+    with pytest.raises(CaseError) as failure:
+        run(steps_volume(), [broken])
+
+    assert failure.value.reason is Reason.NON_FINITE_LOGITS
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"hu": np.zeros((4, 4, 4), np.float32)}, UsageError, "int16"),
+        ({"hu": np.zeros((4, 4), np.int16)}, UsageError, "shape"),
+        ({"spacing_mm": (1.0, 0.0, 1.0)}, UsageError, "spacing"),
+        ({"members": []}, ModelError, "at least one"),
+        ({"members": [member("m", (1.0, 1.0, 1.0))] * 2}, ModelError, "unique"),
+    ],
+)
+def test_wrong_input_is_refused_before_any_work(change, error, words):
+    arguments = {
+        "hu": steps_volume(),
+        "spacing_mm": (1.0, 1.0, 1.0),
+        "members": [member("m1", (25.0, 75.0, 125.0))],
+    } | change
+
+    with pytest.raises(error, match=words):
+        annotate_volume(**arguments, taxonomy=load_taxonomy(), device=CPU)
+
+
+def test_a_network_in_training_mode_is_refused():
+    one = member("m1", (25.0, 75.0, 125.0))
+    one.network.train()
+
+    with pytest.raises(ModelError, match="evaluation mode"):
+        annotate_volume(
+            steps_volume(), (1.0, 1.0, 1.0), [one], taxonomy=load_taxonomy(), device=CPU
+        )
+
+
+def test_a_network_with_another_number_of_outputs_is_refused():
+    with pytest.raises(ModelError, match="must have shape"):
+        run(steps_volume(), [member("m1", (25.0, 75.0))])
+
+
+def test_family_weights():
+    assert family_weights(("a", "a", "b")) == (0.25, 0.25, 0.5)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Records the largest number of bytes that any tensor of the run had."""
+
+    nbytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for one in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(one, torch.Tensor):
+                self.nbytes = max(self.nbytes, one.untyped_storage().nbytes())
+        return out
+
+
+def test_no_tensor_holds_all_structures_at_native_size(monkeypatch):
+    """32 structures of a 96 x 96 x 96 volume are 113 MB in float; nothing comes near."""
+    monkeypatch.setattr("model.native_maps.SLAB_VOXELS", 50_000)
+    names = load_taxonomy().names
+    hu = np.full((96, 96, 96), 0, np.int16)
+    hu[21:69, 21:69, 21:69] = 200
+    one = member(
+        "m1",
+        tuple(float(t) for t in np.linspace(50, 150, 32)),
+        structures=names,
+        spacing_mm=(3.0, 3.0, 3.0),
+    )
+
+    with LargestTensor() as largest:
+        results = run(hu, [one])
+
+    assert len(results) == 32
+    for result in results.values():
+        assert result.masks["m1"].sum() == pytest.approx(48**3, rel=0.03)
+    native, working = 96**3, 32**3
+    assert largest.nbytes < 32 * working * 4 + 1
+    assert largest.nbytes < 32 * native * 4 / 20
