@@ -1,0 +1,168 @@
+"""The grid that a patient is painted on: coordinates, HU and one tissue per voxel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from model.phantom.anatomy import Tissue
+from model.phantom.smooth import F32, Displacement, random_field
+
+Box = tuple[slice, slice, slice]
+Points = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """Map between anatomy space and the scanner.
+
+    Anatomy space has its origin at the first lumbar vertebra and axes to the right, front and head,
+    in mm of an average patient. ``anatomy = matrix @ scanner + displacement(scanner)``.
+
+    Attributes:
+        matrix: Scale and rotation from scanner to anatomy, shape (3, 3).
+        displacement: Smooth individual deviation, in scanner coordinates.
+    """
+
+    matrix: npt.NDArray[np.float64]
+    displacement: Displacement
+
+    def to_scanner(self, points_mm: Points) -> Points:
+        """Return scanner positions of anatomy points, shape (N, 3), by fixed-point iteration."""
+        inverse = np.linalg.inv(self.matrix)
+        found = points_mm @ inverse.T
+        for _ in range(5):
+            found = (points_mm - self.displacement.at(found)) @ inverse.T
+        return found
+
+
+@dataclass(slots=True)
+class Canvas:
+    """Volumes under construction; painters change ``hu`` and ``tissue`` in place.
+
+    Attributes:
+        spacing_mm: Voxel size, shape (3,).
+        axes_mm: Scanner positions along each axis.
+        pose: Map between scanner and anatomy.
+        x, y, z: Anatomy coordinates of every voxel, shape (I, J, K).
+        hu: Radiodensity, shape (I, J, K).
+        tissue: ``Tissue`` code of every voxel, shape (I, J, K).
+    """
+
+    spacing_mm: tuple[float, float, float]
+    axes_mm: tuple[F32, F32, F32]
+    pose: Pose
+    x: F32
+    y: F32
+    z: F32
+    hu: F32
+    tissue: npt.NDArray[np.uint8]
+
+    @classmethod
+    def blank(
+        cls,
+        pose: Pose,
+        *,
+        low_mm: npt.NDArray[np.float64],
+        shape: tuple[int, int, int],
+        spacing_mm: tuple[float, float, float],
+    ) -> Canvas:
+        """Return a canvas of air whose voxel (0, 0, 0) lies at ``low_mm`` in the scanner."""
+        i, j, k = (
+            (low + step * np.arange(count)).astype(np.float32)
+            for low, step, count in zip(low_mm, spacing_mm, shape, strict=True)
+        )
+        axes = (i, j, k)
+        coordinates: list[F32] = []
+        for axis in range(3):
+            row = pose.matrix[axis].astype(np.float32)
+            grid = pose.displacement.on_grid(axis, axes)
+            grid += row[0] * i[:, None, None] + row[1] * j[:, None] + row[2] * k
+            coordinates.append(grid)
+        return cls(
+            spacing_mm,
+            axes,
+            pose,
+            *coordinates,
+            np.full(shape, -1000, np.float32),
+            np.zeros(shape, np.uint8),
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along (I, J, K)."""
+        return (len(self.axes_mm[0]), len(self.axes_mm[1]), len(self.axes_mm[2]))
+
+    @property
+    def edge_mm(self) -> float:
+        """Width over which a border is blended: one mean voxel."""
+        return float(np.mean(self.spacing_mm))
+
+    def scanner_box(self, low_mm: Points, high_mm: Points) -> Box | None:
+        """Return the voxels between two scanner corners, or None when outside the grid."""
+        slices: list[slice] = []
+        for axis in range(3):
+            origin, step = float(self.axes_mm[axis][0]), self.spacing_mm[axis]
+            start = max(0, int(np.floor((low_mm[axis] - origin) / step)))
+            stop = min(self.shape[axis], int(np.ceil((high_mm[axis] - origin) / step)) + 1)
+            if start >= stop:
+                return None
+            slices.append(slice(start, stop))
+        return (slices[0], slices[1], slices[2])
+
+    def anatomy_box(self, center_mm: Points, half_mm: Points) -> Box | None:
+        """Return the voxels of an anatomy box, with room for the pose; None when outside."""
+        center = np.asarray(center_mm, float)
+        half = np.asarray(half_mm, float)
+        signs = np.array([[a, b, c] for a in (-1, 0, 1) for b in (-1, 0, 1) for c in (-1, 0, 1)])
+        corners = self.pose.to_scanner(center + signs * half)
+        return self.scanner_box(corners.min(axis=0) - 6, corners.max(axis=0) + 6)
+
+    def local(self, box: Box) -> tuple[F32, F32, F32]:
+        """Return the anatomy coordinates inside a box."""
+        return self.x[box], self.y[box], self.z[box]
+
+    def noise(self, box: Box, knot_mm: float, rng: np.random.Generator) -> F32:
+        """Return a smooth unit-variance field inside a box."""
+        i, j, k = (axis[part] for axis, part in zip(self.axes_mm, box, strict=True))
+        return random_field((i, j, k), knot_mm, rng)
+
+    def paint(
+        self,
+        box: Box,
+        distance_mm: F32,
+        *,
+        hu: float | F32,
+        tissue: Tissue | None,
+        over: Iterable[Tissue] | None = None,
+    ) -> None:
+        """Blend a shape into the volumes, in place.
+
+        Args:
+            box: Voxels to touch.
+            distance_mm: Signed distance to the surface, negative inside, shape of the box.
+            hu: Radiodensity inside.
+            tissue: Code for voxels whose centre lies inside; None changes HU alone.
+            over: Tissues that may be painted over; all when None.
+        """
+        alpha = np.clip(0.5 - distance_mm / np.float32(self.edge_mm), 0, 1)
+        codes = self.tissue[box]
+        inside = distance_mm < 0
+        if over is not None:
+            allowed = lookup(over)[codes]
+            alpha *= allowed
+            inside &= allowed
+        view = self.hu[box]
+        view += alpha * (hu - view)
+        if tissue is not None:
+            codes[inside] = tissue
+
+
+def lookup(tissues: Iterable[Tissue]) -> npt.NDArray[np.bool_]:
+    """Return a table that is True at the given tissue codes, shape (256,)."""
+    table = np.zeros(256, bool)
+    table[[int(tissue) for tissue in tissues]] = True
+    return table
