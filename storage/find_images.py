@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.errors import UsageError
-from storage.nifti_header import is_dicom
+from configs.errors import CaseError, UsageError
+from storage.nifti_header import dicom_error, is_dicom
 
 _IMAGE_SUFFIXES = (".nii", ".nii.gz")
 _LABEL_FOLDER = re.compile(r"(segmentations?|labels?|masks?)([^a-z].*)?|labels?(tr|ts|va)", re.I)
@@ -37,12 +37,13 @@ class FoundImages:
 
     Attributes:
         images: Files to inspect, each once, sorted by path.
-        dicom_folders: Folders with DICOM files, each once however many slices it has, sorted.
+        refused: Folders with DICOM files, each once however many slices it has, sorted, each with
+            the error that intake quarantines it for.
         skipped: What was left alone and why, sorted by path; hidden names are not listed.
     """
 
     images: tuple[Path, ...]
-    dicom_folders: tuple[Path, ...]
+    refused: tuple[tuple[Path, CaseError], ...]
     skipped: tuple[SkippedPath, ...]
 
 
@@ -58,7 +59,7 @@ def find_images(paths: Sequence[Path]) -> FoundImages:
     - files whose name before the suffix is, or ends after ``_``, ``-`` or ``.`` in, label(s),
       mask(s), seg or segmentation(s) (``combined_labels.nii.gz``) are skipped where another image
       lies beside them; alone, they are taken;
-    - DICOM files (``.dcm``, or no suffix and DICM at byte 128) are counted once per folder;
+    - DICOM files (``.dcm``, or no suffix and DICM at byte 128) are refused once per folder;
     - links are followed, but no folder and no file is visited twice;
     - every other file is skipped.
 
@@ -75,7 +76,9 @@ def find_images(paths: Sequence[Path]) -> FoundImages:
             search.take(path)
     return FoundImages(
         images=tuple(sorted(search.images)),
-        dicom_folders=tuple(sorted(search.dicom_folders)),
+        refused=tuple(
+            (folder, dicom_error(folder.name)) for folder in sorted(search.dicom_folders)
+        ),
         skipped=tuple(sorted(search.skipped, key=lambda skipped: skipped.path)),
     )
 

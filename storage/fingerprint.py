@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-SLICE_STEP_MM = 10.0
-CELL_MM = 12.5
-CELLS = 32
-TWIN_THRESHOLD = 0.97
+from configs.errors import StorageError
 
+SLICE_STEP_MM = 10.0
+CELL_MM = 25.0
+CELLS = 16
+TWIN_THRESHOLD = 0.95
+"""Least similarity of twin candidates; benchmarks/results/twins.md shows what it lies between."""
+
+Fingerprint: TypeAlias = bytes | npt.NDArray[np.uint8]
+
+_CASES_AT_ONCE = 512
 _FINE_MM = 3.0
 _BODY_ABOVE_HU = -300.0
 _HU_WINDOW = (-200.0, 300.0)
@@ -36,9 +43,9 @@ class TwinPair:
 def fingerprint_of(
     hu_ras: npt.NDArray[np.int16], spacing_ras_mm: tuple[float, float, float]
 ) -> bytes:
-    """Return a stack of 32 x 32 pictures, one per 10 mm from the lowest slice up.
+    """Return a stack of 16 x 16 pictures, one per 10 mm from the lowest slice up.
 
-    A picture shows the mean HU in cells of 12.5 mm, clipped to -200..300 HU and scaled to 0..255,
+    A picture shows the mean HU in cells of 25 mm, clipped to -200..300 HU and scaled to 0..255,
     round the centroid of what is denser than -300 HU in its own 10 mm. So a picture depends on
     nothing but the anatomy at its height: a scan cropped, resaved or re-sliced along S keeps the
     pictures of what is left. Cropping in the axial plane moves the centroid and is not covered.
@@ -48,7 +55,7 @@ def fingerprint_of(
         spacing_ras_mm: Voxel size along R, A, S.
 
     Returns:
-        uint8 bytes, shape (slices, 32, 32) in C order; axes are S, R, A.
+        uint8 bytes, shape (heights, 16, 16) in C order; axes are S, R, A.
     """
     steps = [max(1, int(_FINE_MM / size)) for size in spacing_ras_mm[:2]]
     fine = hu_ras[:: steps[0], :: steps[1]]
@@ -66,28 +73,44 @@ def fingerprint_of(
     return pictures.tobytes()
 
 
-def fingerprint_similarity(first: bytes, second: bytes) -> float:
-    """Return how alike two fingerprints are at their best shift along S, in [-1, 1]."""
-    return _best_shift(_normalised(first), _normalised(second))
+def fingerprint_similarity(first: Fingerprint, second: Fingerprint) -> float:
+    """Return how alike two scans look where they may overlap, in [-1, 1].
+
+    The pictures are correlated (Pearson) height by height; the similarity is the mean at the best
+    shift along S, in steps of 5 mm, at which at least half of the shorter scan overlaps.
+    """
+    stacks = _stacks([second])
+    return float(_similarities(first, stacks)[0])
 
 
 def find_twins(
-    fingerprints: Mapping[str, bytes], *, threshold: float = TWIN_THRESHOLD
+    fingerprints: Mapping[str, Fingerprint],
+    *,
+    among: Collection[str] | None = None,
+    threshold: float = TWIN_THRESHOLD,
 ) -> list[TwinPair]:
-    """Return the pairs of cases whose fingerprints reach a threshold, the most alike first.
+    """Return the pairs of cases whose similarity reaches a threshold, the most alike first.
 
     Args:
         fingerprints: Case id -> fingerprint.
-        threshold: Least similarity of a pair.
+        among: Only pairs with at least one of these cases; all pairs when None.
+        threshold: Least similarity of a pair, see ``TWIN_THRESHOLD``.
     """
     ids = sorted(fingerprints)
-    pictures = {case_id: _normalised(fingerprints[case_id]) for case_id in ids}
+    asked = set(ids) if among is None else set(among) & set(ids)
     pairs = []
-    for index, first in enumerate(ids):
-        for second in ids[index + 1 :]:
-            similarity = _best_shift(pictures[first], pictures[second])
-            if similarity >= threshold:
-                pairs.append(TwinPair(first, second, similarity))
+    for start in range(0, len(ids), _CASES_AT_ONCE):
+        block = ids[start : start + _CASES_AT_ONCE]
+        stacks = _stacks([fingerprints[case_id] for case_id in block])
+        for new in sorted(asked):
+            if new >= block[-1] and asked.issuperset(block):
+                continue
+            similarities = _similarities(fingerprints[new], stacks)
+            for place in np.flatnonzero(similarities >= threshold):
+                old = block[place]
+                if old != new and (old not in asked or new < old):
+                    first, second = sorted((new, old))
+                    pairs.append(TwinPair(first, second, float(similarities[place])))
     return sorted(pairs, key=lambda pair: (-pair.similarity, pair.first, pair.second))
 
 
@@ -117,17 +140,78 @@ def _overlap(
     return np.maximum(high - low, 0.0).astype(np.float32)
 
 
-def _normalised(fingerprint: bytes) -> npt.NDArray[np.float32]:
-    pictures = np.frombuffer(fingerprint, np.uint8).reshape(-1, CELLS * CELLS).astype(np.float32)
-    pictures = pictures - pictures.mean(axis=1, keepdims=True)
-    return pictures / np.maximum(np.linalg.norm(pictures, axis=1, keepdims=True), 1e-6)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stack:
+    """The pictures of many scans one after the other, each of mean 0 and length 1."""
+
+    pictures: npt.NDArray[np.float32]
+    lengths: npt.NDArray[np.intp]
 
 
-def _best_shift(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> float:
-    alike = first @ second.T
-    rows, columns = alike.shape
-    least = max(1, min(rows, columns) // 2)
-    means = [
-        float(alike.diagonal(shift).mean()) for shift in range(least - rows, columns - least + 1)
-    ]
-    return max(means)
+def _stacks(fingerprints: Sequence[Fingerprint]) -> tuple[_Stack, _Stack]:
+    """Return the pictures as they are and those half a step higher."""
+    raw = [_pictures(fingerprint) for fingerprint in fingerprints]
+    return _stack(raw), _stack([_half_step_up(pictures) for pictures in raw])
+
+
+def _stack(scans: Sequence[npt.NDArray[np.float32]]) -> _Stack:
+    lengths = np.array([len(scan) for scan in scans], np.intp)
+    return _Stack(_normalised(np.concatenate(scans)), lengths)
+
+
+def _similarities(
+    fingerprint: Fingerprint, stacks: tuple[_Stack, _Stack]
+) -> npt.NDArray[np.float64]:
+    """Return the similarity of one scan to each scan of a block, shape (scans,)."""
+    own = _pictures(fingerprint)
+    at_steps, at_half_steps = stacks
+    return np.maximum.reduce(
+        [
+            _best_shifts(_normalised(own), at_steps),
+            _best_shifts(_normalised(_half_step_up(own)), at_steps),
+            _best_shifts(_normalised(own), at_half_steps),
+        ]
+    )
+
+
+def _best_shifts(own: npt.NDArray[np.float32], stack: _Stack) -> npt.NDArray[np.float64]:
+    """Return the best mean along a diagonal of each scan's block of correlations, shape (scans,).
+
+    A diagonal of a block is one shift along S. All are summed at once: in a view whose rows are
+    each moved one further to the left, diagonals are columns. Gaps of zeros keep scans apart.
+    """
+    gap = len(own) - 1
+    starts = gap + np.concatenate([[0], np.cumsum(stack.lengths + gap)])
+    places = np.repeat(starts[:-1] - np.cumsum(stack.lengths) + stack.lengths, stack.lengths)
+    places += np.arange(len(stack.pictures))
+    alike = np.zeros((len(own), int(starts[-1])), np.float32)
+    alike[:, places] = own @ stack.pictures.T
+    occupied = np.zeros(int(starts[-1]), np.intp)
+    occupied[places] = 1
+    columns = alike.shape[1] - gap
+    row, item = alike.strides
+    sheared = np.lib.stride_tricks.as_strided(alike, (len(own), columns), (row + item, item))
+    overlaps = np.convolve(occupied, np.ones(len(own), np.intp), "valid")
+    least = np.repeat((np.minimum(stack.lengths, len(own)) + 1) // 2, stack.lengths + gap)
+    means = np.where(overlaps >= least, sheared.sum(axis=0) / np.maximum(overlaps, 1), -1.0)
+    return np.maximum.reduceat(means, starts[:-1] - gap)
+
+
+def _pictures(fingerprint: Fingerprint) -> npt.NDArray[np.float32]:
+    flat = np.frombuffer(fingerprint, np.uint8)
+    if flat.size == 0 or flat.size % CELLS**2:
+        raise StorageError(
+            f"a fingerprint must hold pictures of {CELLS**2} bytes, got {flat.size} bytes; take "
+            "the case in again"
+        )
+    return flat.reshape(-1, CELLS**2).astype(np.float32)
+
+
+def _half_step_up(pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return (pictures[1:] + pictures[:-1]) / 2 if len(pictures) > 1 else pictures
+
+
+def _normalised(pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    centred = pictures - pictures.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+    return np.asarray(centred / np.maximum(lengths, 1e-6), np.float32)

@@ -54,6 +54,15 @@ def is_dicom(start: bytes) -> bool:
     return start[_DICOM_MAGIC_AT : _DICOM_MAGIC_AT + 4] == _DICOM_MAGIC
 
 
+def dicom_error(name: str) -> CaseError:
+    """Return the error that a DICOM file or folder gives."""
+    return CaseError(
+        Reason.DICOM_UNSUPPORTED,
+        f"{name} is DICOM, whose intake comes later; convert the series to NIfTI first, e.g. with "
+        "dcm2niix",
+    )
+
+
 def parse_header(start: bytes, name: str) -> NiftiHeader:
     """Return the raw header from a file's first bytes.
 
@@ -65,11 +74,7 @@ def parse_header(start: bytes, name: str) -> NiftiHeader:
         CaseError: DICOM_UNSUPPORTED, TRUNCATED (no whole header), or NOT_AN_IMAGE.
     """
     if is_dicom(start) or name.lower().endswith(".dcm"):
-        raise CaseError(
-            Reason.DICOM_UNSUPPORTED,
-            f"{name} is DICOM, whose intake comes later; convert the series to NIfTI first, e.g. "
-            "with dcm2niix",
-        )
+        raise dicom_error(name)
     if not start:
         raise CaseError(Reason.TRUNCATED, f"{name} must not be empty; copy the file again")
     sizes = {NIFTI1_BYTES: nibabel.Nifti1Header, NIFTI2_BYTES: nibabel.Nifti2Header}
