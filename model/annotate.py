@@ -14,8 +14,8 @@ from configs.errors import UsageError
 from configs.taxonomy import Taxonomy
 from model.committee import CommitteeMember, check_committee
 from model.exclusive_overlap import ClaimScore, claim_scores, collect_claims
-from model.native_maps import Box, Grid, Vote, foreground_box, native_maps
-from model.resample import Triple
+from model.grid import Box, Grid, Triple
+from model.native_maps import Vote, foreground_box, native_maps
 from model.score_rows import NativeScores, empty_rows
 from model.scores import THRESHOLD, Bytes, Mask, ScoreRow, entropy_map
 from model.working_prediction import predict_members, votes_on

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from model.resample import Triple
+from model.grid import Triple
 
 AIR_HU = -300.0
 

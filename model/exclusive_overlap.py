@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from model.native_maps import Box, Vote, consensus_levels
-from model.resample import Shape, Triple
+from model.grid import Box, Shape, Triple
+from model.native_maps import Vote, consensus_levels
 from model.scores import COMMITTEE, THRESHOLD, Bytes, claimed_share
 from model.working_prediction import WorkingPrediction, votes_on
 

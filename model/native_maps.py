@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,46 +11,14 @@ import torch
 from torch import Tensor
 
 from model.committee import family_weights
-from model.resample import AxisMap, Shape, Triple, apply_maps, axis_map
+from model.grid import Box, Grid, Shape, Triple
+from model.resample import AxisMap, apply_maps, axis_map
 from model.scores import THRESHOLD, Bytes
 
 SLAB_VOXELS = 2_000_000
 
 # Interpolation weights carry rounding of about 1e-5 of a level; an exact tie must not depend on it.
 _TIE = 1e-3
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A voxel grid."""
-
-    shape: Shape
-    spacing_mm: Triple
-
-    @property
-    def voxel_ml(self) -> float:
-        """Volume of one voxel."""
-        return math.prod(self.spacing_mm) / 1000.0
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """Half-open range of native voxels, per axis."""
-
-    start: Shape
-    stop: Shape
-
-    @property
-    def shape(self) -> Shape:
-        """Voxels per axis."""
-        i, j, k = (b - a for a, b in zip(self.start, self.stop, strict=True))
-        return i, j, k
-
-    @property
-    def slices(self) -> tuple[slice, slice, slice]:
-        """Index of the box in a native volume."""
-        i, j, k = (slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
-        return i, j, k
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Triple = tuple[float, float, float]
-Shape = tuple[int, int, int]
+from model.grid import Shape, Triple
 
 _SLAB_VOXELS = 8_000_000
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.exclusive_overlap import ClaimScore
-from model.native_maps import Grid, NativeMaps, Vote
+from model.grid import Grid
+from model.native_maps import NativeMaps, Vote
 from model.scores import (
     COMMITTEE,
     Bytes,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from model.resample import Triple
+from model.grid import Triple
 
 COMMITTEE = "committee"
 THRESHOLD = 127

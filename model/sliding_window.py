@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from configs.errors import CaseError, Reason
-from model.resample import Shape
+from model.grid import Shape
 
 Predictor = Callable[[Tensor], Tensor]
 

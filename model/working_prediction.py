@@ -13,8 +13,9 @@ from torch import Tensor
 from configs.errors import CaseError, ModelError, Reason
 from model.body import body_mask
 from model.committee import CommitteeMember
+from model.grid import Triple
 from model.native_maps import Vote
-from model.resample import Triple, to_working
+from model.resample import to_working
 from model.sliding_window import Predictor, Windowing, predict_probabilities
 
 

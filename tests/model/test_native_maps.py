@@ -3,7 +3,8 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from model.native_maps import Box, Grid, Vote, consensus_levels, foreground_box, native_maps
+from model.grid import Box, Grid
+from model.native_maps import Vote, consensus_levels, foreground_box, native_maps
 
 CPU = torch.device("cpu")
 
