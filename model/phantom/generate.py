@@ -31,6 +31,9 @@ from model.phantom.vessels import (
     paint_visceral_vessels,
 )
 
+GENERATOR_VERSION = 1
+"""Rises whenever equal seeds give other bytes than before."""
+
 _HEIGHTS_MM = {
     # field of view: mean of the lowest and of the highest slice, in anatomy mm
     FieldOfView.TRUNK: (-312.0, 165.0),
