@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why a case was quarantined at intake or failed in a run. Closed: a new fault gets a new code."""
+    """Why a case was quarantined or failed. Closed: a new fault gets a new code."""
 
     NOT_AN_IMAGE = "not_an_image"
     TRUNCATED = "truncated"
@@ -30,7 +30,7 @@ class Reason(StrEnum):
 
 
 class AtlasLoopError(Exception):
-    """Base of every error that AtlasLoop raises on purpose: the rule, the value received, the remedy."""
+    """Base of every error raised on purpose: the rule, the value received, the remedy."""
 
 
 class UsageError(AtlasLoopError):

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
@@ -16,7 +16,7 @@ from configs.errors import ConfigError
 
 ENV_PREFIX = "ATLASLOOP_"
 # Variables with our prefix that are read elsewhere and are no settings.
-ENV_ELSEWHERE = frozenset({"WORKSPACE", "REQUIRE", "TEST_DATA"})
+ENV_ELSEWHERE = frozenset({"WORKSPACE", "DEBUG", "REQUIRE", "TEST_DATA"})
 
 Origin = Literal["flag", "environment", "file", "default"]
 Layer = dict[str, Any]
@@ -174,10 +174,8 @@ def _merge(below: Layer, above: Layer) -> Layer:
     merged = dict(below)
     for key, value in above.items():
         under = merged.get(key)
-        if isinstance(value, dict) and isinstance(under, dict):
-            merged[key] = _merge(under, value)
-        else:
-            merged[key] = value
+        both = isinstance(value, dict) and isinstance(under, dict)
+        merged[key] = _merge(cast(Layer, under), cast(Layer, value)) if both else value
     return merged
 
 
@@ -193,7 +191,7 @@ def _has(layer: Layer, path: tuple[str, ...]) -> bool:
     for part in path:
         if not isinstance(value, dict) or part not in value:
             return isinstance(value, list | tuple)
-        value = value[part]
+        value = cast(Layer, value)[part]
     return True
 
 
@@ -207,14 +205,14 @@ def _check_committee(settings: Settings) -> None:
 
 def _origins(settings: Settings, layers: Mapping[Origin, Layer]) -> Iterator[SettingOrigin]:
     for path, value in _leaves(settings.model_dump(), ()):
-        origin: Origin = next((n for n, layer in layers.items() if _has(layer, path)), "default")
+        origins = [name for name, layer in layers.items() if _has(layer, path)]
         shown = "(secret)" if path == ("identity", "key") and value else value
-        yield SettingOrigin(".".join(path), shown, origin)
+        yield SettingOrigin(".".join(path), shown, origins[0] if origins else "default")
 
 
 def _leaves(value: Layer, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
     for key, inner in value.items():
         if isinstance(inner, dict):
-            yield from _leaves(inner, (*path, key))
+            yield from _leaves(cast(Layer, inner), (*path, key))
         else:
             yield (*path, key), inner

@@ -23,7 +23,7 @@ _SCORE_ROWS = """[{"member":"VARCHAR","structure":"VARCHAR","volume_ml":"DOUBLE"
 "pairwise_dice":"DOUBLE","inconsistency":"DOUBLE","overlap_exclusive":"DOUBLE",
 "max_probability":"DOUBLE"}]"""
 _QUEUE_ROWS = """[{"position":"INTEGER","kind":"VARCHAR","case_id":"VARCHAR",
-"structure":"VARCHAR","risk":"DOUBLE","reason":"VARCHAR","prediction_id":"VARCHAR"}]"""
+"structure":"VARCHAR","risk":"DOUBLE","reason":"VARCHAR"}]"""
 
 
 def apply_line(connection: Connection, line: JournalLine, objects: ObjectStore) -> None:
@@ -175,7 +175,19 @@ def _queue_ranked(connection: Connection, line: JournalLine, objects: ObjectStor
         [line.line_hash, data["committee_id"], data["policy"], line.seq, line.at],
     )
     items = _json_object(objects, data["items"])["items"]
-    _insert_rows(connection, "queue_items", line.line_hash, items, _QUEUE_ROWS)
+    connection.execute(
+        """INSERT INTO queue_items
+           SELECT $snapshot, item.position, item.kind, item.case_id, item.structure, item.risk,
+                  item.reason, c.prediction_id
+           FROM (SELECT unnest(from_json($items::JSON, $columns)) AS item)
+           JOIN closed_cases c ON c.case_id = item.case_id AND c.committee_id = $committee""",
+        {
+            "snapshot": line.line_hash,
+            "items": json.dumps(items),
+            "columns": _QUEUE_ROWS,
+            "committee": data["committee_id"],
+        },
+    )
 
 
 _HANDLERS: dict[str, Callable[[Connection, JournalLine, ObjectStore], None]] = {

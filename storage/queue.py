@@ -31,6 +31,13 @@ class QueueEntry:
     structure: str
     risk: float
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedPrediction:
+    """A queue entry with the prediction whose masks and maps it is about."""
+
+    entry: QueueEntry
     prediction_id: str
 
 
@@ -65,7 +72,7 @@ def write_queue(
 
 def read_queue(
     connection: Connection, *, kind: str, limit: int, structure: str | None = None
-) -> list[QueueEntry]:
+) -> list[QueuedPrediction]:
     """Return the first entries of the current snapshot."""
     rows = connection.execute(
         """SELECT position, kind, case_id, structure, risk, reason, prediction_id
@@ -73,7 +80,7 @@ def read_queue(
            ORDER BY position LIMIT $limit""",
         {"kind": kind, "structure": structure, "limit": limit},
     ).fetchall()
-    return [QueueEntry(*row) for row in rows]
+    return [QueuedPrediction(QueueEntry(*row[:-1]), row[-1]) for row in rows]
 
 
 def queue_size(connection: Connection) -> dict[str, int]:

@@ -31,6 +31,9 @@ class Finding:
     place: str
     fault: str
 
+    def __str__(self) -> str:
+        return f"{self.place}: {self.fault}"
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:
@@ -47,6 +50,11 @@ class Verification:
     objects: int
     unnamed: int
     findings: tuple[Finding, ...]
+
+    def raise_for_findings(self) -> None:
+        """Raise StorageError when something is not as it must be."""
+        if self.findings:
+            raise StorageError(f"{len(self.findings)} faults found, the first: {self.findings[0]}")
 
 
 def verify(store: Store) -> Verification:

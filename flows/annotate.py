@@ -1,0 +1,307 @@
+"""Annotate every unfinished case with the committee: masks, maps and scores, one case at a time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import torch
+
+from configs.errors import CaseError, Reason, SomeCasesFailedError
+from configs.settings import AnnotateSettings
+from configs.taxonomy import load_taxonomy
+from flows.devices import choose_device, uses_bfloat16
+from flows.limits import volume_limits
+from flows.progress import Advance, silent
+from flows.runs import recorded_run
+from model.annotate import AnnotateOptions, StructureResult, annotate_volume
+from model.checkpoint import load_checkpoint
+from model.committee import CommitteeMember
+from model.grid import Box as ModelBox
+from model.throughput import seconds_for, seconds_per_window
+from storage.cases import CaseFile, CaseRow, unfinished_cases
+from storage.grid import Box, Grid
+from storage.masks import EncodedMask, encode_map, encode_mask
+from storage.model_registry import CommitteeRecord, configured_committee
+from storage.predictions import (
+    CONSENSUS,
+    Manifest,
+    StoredMap,
+    StoredMask,
+    close_case,
+    flat_box,
+    record_failure,
+)
+from storage.store import Store
+from storage.volume import Volume
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCase:
+    """A case that could not be annotated."""
+
+    case_id: str
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotateSummary:
+    """What a run did.
+
+    Attributes:
+        closed: Cases closed by this run.
+        closed_elsewhere: Cases that another process closed first.
+        failed: Cases recorded with a reason.
+        seconds: Wall time of the cases, without loading the networks.
+    """
+
+    run_id: str
+    committee_id: str
+    closed: tuple[str, ...]
+    closed_elsewhere: tuple[str, ...]
+    failed: tuple[FailedCase, ...]
+    seconds: float
+
+    def raise_for_failures(self) -> None:
+        """Raise SomeCasesFailedError when a case failed, listing ids and reasons."""
+        if self.failed:
+            listed = ", ".join(f"{case.case_id} ({case.reason})" for case in self.failed)
+            raise SomeCasesFailedError(f"{len(self.failed)} cases failed: {listed}")
+
+
+def annotate(
+    store: Store,
+    *,
+    limit: int | None = None,
+    retry_failed: bool = False,
+    announce: Callable[[str], None] = _LOG.info,
+    advance: Advance = silent,
+) -> AnnotateSummary:
+    """Annotate the cases that the configured committee has not closed.
+
+    Each case is read once and closed by one manifest, one journal line and one transaction, so that
+    a kill at any instant loses the case at hand and nothing else.
+
+    Args:
+        store: The workspace.
+        limit: Stop after so many cases.
+        retry_failed: Try cases again that failed before.
+        announce: Told the time estimate before the first case.
+        advance: Told how many cases are done.
+
+    Raises:
+        ConfigError: The committee is not complete.
+        ModelError: A checkpoint does not fit.
+        StorageError: The workspace cannot be written to.
+    """
+    committee = configured_committee(store)
+    with store.read() as connection:
+        cases = unfinished_cases(connection, committee.committee_id, retry_failed=retry_failed)
+    cases = cases[:limit]
+    device = choose_device(store.settings.annotate.device)
+    facts = {
+        "committee": committee.committee_id,
+        "members": [member.to_json() for member in committee.members],
+        "cases": len(cases),
+        "device": device.type,
+        "torch": torch.__version__,
+    }
+    with recorded_run(store, "annotate", facts) as run_id:
+        worker = _Worker(store, committee, run_id, device)
+        if cases:
+            announce(worker.estimate(cases))
+        return worker.run(cases, advance)
+
+
+class _Worker:
+    """Loaded networks and where their results go."""
+
+    def __init__(
+        self, store: Store, committee: CommitteeRecord, run_id: str, device: torch.device
+    ) -> None:
+        settings = store.settings.annotate
+        self._store = store
+        self._committee = committee
+        self._run_id = run_id
+        self._device = device
+        self._members = load_members(committee, settings, device)
+        self._options = AnnotateOptions(
+            batch_size=settings.window_batch, bf16=uses_bfloat16(settings.autocast, device)
+        )
+
+    def estimate(self, cases: Sequence[CaseRow]) -> str:
+        """Return how long the cases will take at most, from the measured time of one window."""
+        per_window = [
+            seconds_per_window(member, self._device, bf16=self._options.bf16)
+            for member in self._members
+        ]
+        total = sum(
+            seconds_for(case.shape, case.spacing_mm, member, window_s)
+            for case in cases
+            for member, window_s in zip(self._members, per_window, strict=True)
+        )
+        return (
+            f"{len(cases)} cases, {len(self._members)} members on {self._device}: the networks "
+            f"need at most about {_duration(total)}; windows without body are skipped"
+        )
+
+    def run(self, cases: Sequence[CaseRow], advance: Advance) -> AnnotateSummary:
+        """Annotate the cases in order; a failing one is recorded and the next one comes."""
+        started = time.monotonic()
+        closed: list[str] = []
+        elsewhere: list[str] = []
+        failed: list[FailedCase] = []
+        advance(0, len(cases))
+        for number, case in enumerate(cases, start=1):
+            try:
+                (closed if self._annotate(case) else elsewhere).append(case.case_id)
+            except CaseError as error:
+                failed.append(self._fail(case, error.reason, str(error)))
+            except torch.OutOfMemoryError as error:
+                failed.append(self._fail(case, Reason.OUT_OF_MEMORY, str(error)))
+            except MemoryError:
+                failed.append(self._fail(case, Reason.OUT_OF_MEMORY, "the host's memory is full"))
+            except RuntimeError as error:
+                _LOG.exception("%s failed", case.case_id)
+                failed.append(self._fail(case, Reason.INFERENCE_FAILED, str(error)))
+            advance(number, len(cases))
+        return AnnotateSummary(
+            self._run_id,
+            self._committee.committee_id,
+            tuple(closed),
+            tuple(elsewhere),
+            tuple(failed),
+            time.monotonic() - started,
+        )
+
+    def _annotate(self, case: CaseRow) -> bool:
+        started = time.monotonic()
+        file = existing_file(case)
+        volume = Volume.open(file.path, limits=volume_limits(self._store.settings.intake))
+        results = annotate_volume(
+            volume.read_ras(expected_sha256=file.sha256),
+            volume.grid.ras_spacing_mm,
+            self._members,
+            taxonomy=load_taxonomy(),
+            device=self._device,
+            options=self._options,
+        )
+        manifest = self._manifest(case.case_id, volume.grid, results)
+        seconds = time.monotonic() - started
+        _LOG.info("%s annotated in %.1f s", case.case_id, seconds)
+        return close_case(self._store, manifest, run_id=self._run_id, seconds=seconds)
+
+    def _manifest(self, case_id: str, grid: Grid, results: Iterator[StructureResult]) -> Manifest:
+        masks: list[StoredMask] = []
+        maps: list[StoredMap] = []
+        scores = []
+        for result in results:
+            scores.extend(asdict(row) for row in result.scores)
+            if result.box is not None:
+                box = _storage_box(result.box)
+                masks.extend(self._store_masks(result, box, grid))
+                maps.extend(self._store_maps(result, box, grid))
+        return Manifest(
+            case_id=case_id,
+            committee_id=self._committee.committee_id,
+            members=tuple(member.to_json() for member in self._committee.members),
+            grid=grid,
+            masks=tuple(masks),
+            maps=tuple(maps),
+            scores=tuple(scores),
+        )
+
+    def _store_masks(self, result: StructureResult, box: Box, grid: Grid) -> Iterator[StoredMask]:
+        voters = {CONSENSUS: result.consensus, **result.masks}
+        for member, mask in voters.items():
+            if mask is None:
+                continue
+            encoded = encode_mask(mask, box, grid)
+            if (stored := self._put(encoded)) is not None:
+                digest, crop = stored
+                yield StoredMask(member, result.structure, digest, flat_box(crop), encoded.voxels)
+
+    def _store_maps(self, result: StructureResult, box: Box, grid: Grid) -> Iterator[StoredMap]:
+        maps = {"uncertainty": result.uncertainty, "disagreement": result.disagreement}
+        for kind, values in maps.items():
+            if values is None:
+                continue
+            if (stored := self._put(encode_map(values, box, grid))) is not None:
+                digest, crop = stored
+                yield StoredMap(kind, result.structure, digest, flat_box(crop))
+
+    def _put(self, encoded: EncodedMask) -> tuple[str, Box] | None:
+        if encoded.data is None or encoded.box is None:
+            return None
+        return self._store.objects.put(encoded.data), encoded.box
+
+    def _fail(self, case: CaseRow, reason: Reason, message: str) -> FailedCase:
+        _LOG.warning("%s failed: %s", case.case_id, reason)
+        record_failure(
+            self._store,
+            case.case_id,
+            self._committee.committee_id,
+            run_id=self._run_id,
+            failure=(reason, message),
+        )
+        return FailedCase(case.case_id, reason, message)
+
+
+def load_members(
+    committee: CommitteeRecord, settings: AnnotateSettings, device: torch.device
+) -> list[CommitteeMember]:
+    """Load the committee's networks onto a device, in evaluation mode.
+
+    Raises:
+        ModelError: A checkpoint is damaged or of another kind.
+    """
+    members = []
+    for record in committee.members:
+        loaded = load_checkpoint(record.path)
+        inference = loaded.inference
+        if settings.overlap is not None:
+            inference = replace(inference, overlap=settings.overlap)
+        members.append(
+            CommitteeMember(
+                name=record.name,
+                family=record.family,
+                network=loaded.network.to(device).eval(),
+                inference=inference,
+                structures=loaded.network.structures,
+            )
+        )
+    return members
+
+
+def existing_file(case: CaseRow) -> CaseFile:
+    """Return the first of a case's files that is still there.
+
+    Raises:
+        CaseError: All files of the case are gone.
+    """
+    for file in case.files:
+        if file.path.exists():
+            return file
+    raise CaseError(
+        Reason.MISSING_FILE,
+        f"the {len(case.files)} files of this case are gone; bring them back, or run "
+        "`atlasloop intake` on where they are now",
+    )
+
+
+def _storage_box(box: ModelBox) -> Box:
+    i, j, k = zip(box.start, box.stop, strict=True)
+    return (i, j, k)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

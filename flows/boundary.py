@@ -1,0 +1,61 @@
+"""Where errors become exit codes and words; no traceback reaches a user without ``--debug``."""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import typer
+
+from configs.errors import AtlasLoopError, ExitCode, exit_code
+from flows.tables import fail
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DEBUG_VARIABLE = "ATLASLOOP_DEBUG"
+INTERRUPTED = 130
+
+
+def guarded(command: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a command so that it ends with one of the exit codes and a message that helps."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except typer.Exit:
+            raise
+        except KeyboardInterrupt:
+            fail("interrupted; what was finished is kept, run the same command to go on")
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            raise typer.Exit(ExitCode.OK) from None
+        except AtlasLoopError as error:
+            _raise_in_debug(error)
+            fail(str(error))
+            raise typer.Exit(exit_code(error)) from None
+        except Exception as error:  # noqa: BLE001 the last place that can tell a user
+            _raise_in_debug(error)
+            fail(f"a fault of AtlasLoop ({type(error).__name__}); its log is {_write_log()}")
+            raise typer.Exit(ExitCode.FAULT) from None
+
+    return run
+
+
+def _raise_in_debug(error: Exception) -> None:
+    if os.environ.get(DEBUG_VARIABLE):
+        raise error
+
+
+def _write_log() -> Path:
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    path = Path(tempfile.mkdtemp(prefix="atlasloop-")) / f"fault-{stamp}.log"
+    path.write_text(traceback.format_exc(), encoding="utf-8")
+    return path

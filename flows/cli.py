@@ -1,0 +1,351 @@
+"""The command line: thin wrappers that parse, call one verb and print. Heavy imports wait."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.boundary import DEBUG_VARIABLE, guarded
+from flows.tables import print_json, print_line, print_table
+
+if TYPE_CHECKING:
+    from storage.store import Store
+
+app = typer.Typer(
+    name="atlasloop",
+    help="Turn unlabeled abdominal CTs into trustworthy labels of 25 organs and 6 tumor types.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+WorkspaceOption = Annotated[
+    Path,
+    typer.Option("-w", "--workspace", envvar="ATLASLOOP_WORKSPACE", help="The workspace folder."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+DeviceOption = Annotated[
+    str | None, typer.Option("-d", "--device", help="auto, cpu, cuda or cuda:N.")
+]
+HERE = Path()
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+@app.callback(invoke_without_command=True)
+def top_level(
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Turn unlabeled abdominal CTs into trustworthy labels of 25 organs and 6 tumor types."""
+    if debug:
+        os.environ[DEBUG_VARIABLE] = "1"
+    if version:
+        from importlib.metadata import version as installed
+
+        print_line(f"atlasloop {installed('atlasloop')}")
+        raise typer.Exit
+
+
+@app.command()
+@guarded
+def init(workspace: Annotated[Path, typer.Argument(help="Folder to make.")] = HERE) -> None:
+    """Make a workspace.
+
+    Example: atlasloop init ~/abdomen
+    """
+    from flows.init import init as run
+
+    store = run(workspace)
+    print_line(f"workspace ready: {store.workspace.root}")
+
+
+@app.command()
+@guarded
+def intake(
+    paths: Annotated[list[Path], typer.Argument(help="CT files, or folders of them.")],
+    workspace: WorkspaceOption = HERE,
+    patients: Annotated[
+        Path | None, typer.Option(help="CSV with the columns path and patient.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Files read at a time.")] = 2,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Register CTs; bad files are quarantined with a reason, the rest goes on.
+
+    Example: atlasloop intake /data/cts --patients patients.csv
+    """
+    from flows.intake import intake as run
+    from flows.progress import shown
+    from flows.reports import print_intake
+
+    store = _open(workspace)
+    with shown("intake") as advance:
+        summary = run(store, paths, patients_csv=patients, workers=workers, advance=advance)
+    if as_json:
+        print_json(summary)
+    else:
+        print_intake(summary)
+    summary.raise_for_refusals()
+
+
+@app.command()
+@guarded
+def phantom(
+    out: Annotated[Path, typer.Argument(help="Folder to make.")],
+    cases: Annotated[int, typer.Option("--cases", min=1, help="How many CTs.")] = 8,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Equal seeds give equal CTs.")] = 0,
+    site: Annotated[
+        list[str] | None, typer.Option("--site", help="Only these sites; all when left out.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+) -> None:
+    """Make procedural labeled CTs, as partially labeled sites with the whole truth hidden beside.
+
+    Example: atlasloop phantom --cases 12 --seed 1 cohort
+    """
+    from flows.phantom import make_cohort
+    from flows.progress import shown
+
+    with shown("phantom") as advance:
+        summary = make_cohort(
+            out, cases=cases, seed=seed, sites=site, workers=workers, progress=advance
+        )
+    print_line(f"{summary.made} made, {summary.kept} kept from before: {out}")
+
+
+@app.command()
+@guarded
+def train(
+    data: Annotated[Path, typer.Argument(help="A cohort folder of `atlasloop phantom`.")],
+    name: Annotated[str, typer.Option("--name", help="Name of the model and its card.")],
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="A member of configs/demo_members.toml.")
+    ] = None,
+    workspace: WorkspaceOption = HERE,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of weights and patches.")] = None,
+    device: DeviceOption = None,
+    *,
+    join: Annotated[bool, typer.Option("--join", help="Add it to the committee.")] = False,
+) -> None:
+    """Train a model on partially labeled cases and register its weights in the workspace.
+
+    Example: atlasloop train cohort --name first --join
+    """
+    from flows.progress import shown
+    from flows.train import TrainOverrides
+    from flows.train import train as run
+
+    store = _open(workspace, _device_flag(device))
+    overrides = TrainOverrides(preset=preset, steps=steps, seed=seed)
+    with shown(f"train {name}") as advance:
+        summary = run(store, data, name=name, overrides=overrides, join=join, advance=advance)
+    print_line(f"{name}: loss {summary.final_loss:.3f} after {summary.steps} steps, registered")
+
+
+@app.command()
+@guarded
+def annotate(
+    workspace: WorkspaceOption = HERE,
+    device: DeviceOption = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many cases.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the summary as JSON here.")] = None,
+    *,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try failed cases again.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Annotate all unfinished cases with the committee, then rank the queue.
+
+    Safe to stop at any time: a restart goes on with the cases that are not closed.
+
+    Example: atlasloop annotate --device cuda:0 --report report.json
+    """
+    from flows.annotate import annotate as run
+    from flows.progress import shown
+    from flows.reports import print_annotation, write_report
+    from flows.triage import triage as rank
+
+    store = _open(workspace, _device_flag(device))
+    with shown("annotate") as advance:
+        summary = run(
+            store,
+            limit=limit,
+            retry_failed=retry_failed,
+            announce=lambda text: typer.echo(text, err=True),
+            advance=advance,
+        )
+    rank(store)
+    if report is not None:
+        write_report(report, summary)
+    if as_json:
+        print_json(summary)
+    else:
+        print_annotation(summary)
+    summary.raise_for_failures()
+
+
+@app.command()
+@guarded
+def triage(workspace: WorkspaceOption = HERE, *, as_json: JsonOption = False) -> None:
+    """Rank the structures of all annotated cases anew.
+
+    Example: atlasloop triage
+    """
+    from flows.triage import triage as run
+
+    counts = run(_open(workspace))
+    if as_json:
+        print_json(counts)
+    else:
+        print_table("Queue", ["kind", "entries"], list(counts.items()))
+
+
+@app.command()
+@guarded
+def queue(
+    workspace: WorkspaceOption = HERE,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="Entries of each kind.")] = 20,
+    structure: Annotated[
+        str | None, typer.Option("--structure", help="Only this structure.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with pictures here.")
+    ] = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is probably wrong, worst first.
+
+    Example: atlasloop queue -n 10 --html queue.html
+    """
+    from flows.queue import show_queue
+    from flows.reports import print_queue
+
+    store = _open(workspace)
+    shown_queue = show_queue(store, limit=limit, structure=structure)
+    if html is not None:
+        from flows.queue_page import write_queue_page
+
+        write_queue_page(store, shown_queue, html)
+    if as_json:
+        print_json(shown_queue)
+    else:
+        print_queue(shown_queue)
+    if html is not None and not as_json:
+        print_line(f"page with pictures: {html}")
+
+
+@app.command()
+@guarded
+def status(
+    workspace: WorkspaceOption = HERE,
+    *,
+    config: Annotated[
+        bool, typer.Option("--config", help="Each setting, its value and its origin.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the workspace holds and how far the work is.
+
+    Example: atlasloop status --config
+    """
+    if config:
+        _print_config(workspace, as_json=as_json)
+        return
+    from flows.reports import print_status
+    from flows.status import status as run
+
+    summary = run(_open(workspace))
+    if as_json:
+        print_json(summary)
+    else:
+        print_status(summary)
+
+
+@app.command()
+@guarded
+def rebuild(workspace: WorkspaceOption = HERE) -> None:
+    """Make the database again from journal and objects.
+
+    Example: atlasloop rebuild
+    """
+    from storage.rebuild import rebuild as run
+
+    print_line(f"database rebuilt from {run(_open(workspace))} journal lines")
+
+
+@app.command()
+@guarded
+def verify(workspace: WorkspaceOption = HERE, *, as_json: JsonOption = False) -> None:
+    """Check journal, objects and database against each other.
+
+    Example: atlasloop verify
+    """
+    from flows.reports import print_verification
+    from storage.verify import verify as run
+
+    verification = run(_open(workspace))
+    if as_json:
+        print_json(verification)
+    else:
+        print_verification(verification)
+    verification.raise_for_findings()
+
+
+@app.command()
+@guarded
+def demo(
+    out: Annotated[Path, typer.Argument(help="Folder to make.")] = Path("demo"),
+    ct: Annotated[
+        list[Path] | None, typer.Option("--ct", help="A CT of yours to annotate too.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal phantoms.")] = 0,
+) -> None:
+    """Run the main job once on procedural phantoms: train, annotate, rank, score.
+
+    Example: atlasloop demo --ct my_ct.nii.gz
+    """
+    from flows.demo import demo as run
+    from flows.demo import print_demo
+
+    print_demo(run(out, extra_cts=ct or [], seed=seed))
+
+
+def _open(workspace: Path, flags: dict[str, Any] | None = None) -> Store:
+    from configs.settings import load_settings
+    from storage.store import Store
+    from storage.workspace import open_workspace
+
+    settings = load_settings(open_workspace(workspace).settings_path, flags).settings
+    return Store.open(workspace, settings)
+
+
+def _device_flag(device: str | None) -> dict[str, Any]:
+    return {} if device is None else {"annotate": {"device": device}}
+
+
+def _print_config(workspace: Path, *, as_json: bool) -> None:
+    from configs.settings import load_settings
+    from storage.workspace import open_workspace
+
+    origins = load_settings(open_workspace(workspace).settings_path).origins
+    if as_json:
+        print_json(origins)
+    else:
+        rows = [(entry.name, str(entry.value), entry.origin) for entry in origins]
+        print_table("Settings", ["name", "value", "origin"], rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""How each verb's result looks on a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+from configs.errors import UsageError
+from flows.annotate import AnnotateSummary
+from flows.intake import IntakeSummary
+from flows.queue import ShownQueue
+from flows.status import Status
+from flows.tables import print_line, print_table, warn
+from storage.cases import Registration
+from storage.queue import QueueEntry
+from storage.verify import Verification
+
+_LISTED = 20
+
+
+def print_intake(summary: IntakeSummary) -> None:
+    """Print what came in, what was refused and why."""
+    counts = ", ".join(f"{summary.count(kind)} {kind}" for kind in Registration)
+    print_line(f"{counts}, {len(summary.refused)} quarantined, {len(summary.skipped)} skipped")
+    duplicates = [f for f in summary.taken if f.registration is Registration.DUPLICATE]
+    if duplicates:
+        rows = [(str(file.path), file.case_id) for file in duplicates[:_LISTED]]
+        print_table("Duplicates: the same scan in another file", ["file", "case"], rows)
+    if summary.twins:
+        rows = [(twin.first, twin.second, twin.similarity) for twin in summary.twins[:_LISTED]]
+        print_table("Possible twins, kept in one split", ["case", "case", "similarity"], rows)
+    if summary.refused:
+        rows = [(str(file.path), str(file.reason), file.message) for file in summary.refused]
+        print_table("Quarantined", ["path", "reason", "what to do"], rows[:_LISTED])
+    for skipped in summary.skipped[:_LISTED]:
+        print_line(f"skipped {skipped.path}: {skipped.why}")
+    for text in summary.warnings:
+        warn(text)
+
+
+def print_annotation(summary: AnnotateSummary) -> None:
+    """Print how many cases were closed, how fast, and which ones failed."""
+    count = len(summary.closed)
+    rate = f", {summary.seconds / count:.1f} s a case" if count else ""
+    print_line(f"{count} cases closed by {summary.committee_id}{rate}")
+    if summary.closed_elsewhere:
+        print_line(f"{len(summary.closed_elsewhere)} were closed by another process meanwhile")
+    if summary.failed:
+        rows = [(case.case_id, str(case.reason), case.message) for case in summary.failed]
+        print_table("Failed", ["case", "reason", "message"], rows)
+
+
+def print_queue(shown: ShownQueue) -> None:
+    """Print the head of both queues."""
+    columns = ["#", "case", "structure", "risk", "why"]
+    for kind, title, entries in (
+        ("present", "To look at", shown.present),
+        ("possibly_missed", "Possibly missed", shown.possibly_missed),
+    ):
+        total = shown.sizes.get(kind, 0)
+        heading = f"{title}: first {len(entries)} of {total}"
+        print_table(heading, columns, [_queue_row(queued.entry) for queued in entries])
+
+
+def print_status(status: Status) -> None:
+    """Print the state of the workspace."""
+    reasons = Counter(file.reason for file in status.quarantined)
+    rows: list[tuple[str, str]] = [
+        ("cases", f"{status.cases} of {status.patients} patients"),
+        ("quarantined files", _counts(reasons)),
+        ("possible twins", str(len(status.twins))),
+        ("models", ", ".join(status.models) or "none"),
+        ("committee", status.committee_id or str(status.committee_fault)),
+        ("annotated", f"{status.annotated}, unfinished {status.unfinished}"),
+        ("failed", _counts(Counter(failure.reason for failure in status.failures))),
+        ("queue", ", ".join(f"{n} {kind}" for kind, n in status.queue.items()) or "empty"),
+        (
+            "ranked at (UTC)",
+            status.ranked_at.isoformat(" ", "seconds") if status.ranked_at else "-",
+        ),
+    ]
+    print_table("Workspace", ["what", "state"], rows)
+    if status.failures:
+        failed = [(f.case_id, f.reason, f.message) for f in status.failures[:_LISTED]]
+        print_table("Failed cases", ["case", "reason", "message"], failed)
+
+
+def print_verification(verification: Verification) -> None:
+    """Print what was checked and every fault."""
+    print_line(
+        f"{verification.lines} journal lines and {verification.objects} objects checked; "
+        f"{verification.unnamed} objects are named by no line (left by killed runs)"
+    )
+    if verification.findings:
+        rows = [(finding.place, finding.fault) for finding in verification.findings]
+        print_table("Faults", ["place", "fault"], rows)
+    else:
+        print_line("all well")
+
+
+def write_report(path: Path, summary: AnnotateSummary) -> None:
+    """Write a run's summary as JSON; it names cases by id only.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    facts = asdict(summary)
+    facts["failed"] = [
+        {"case_id": case.case_id, "reason": str(case.reason)} for case in summary.failed
+    ]
+    try:
+        path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"the report {path} cannot be written: {error.strerror}") from error
+
+
+def _queue_row(entry: QueueEntry) -> tuple[int, str, str, float, str]:
+    return (entry.position, entry.case_id, entry.structure, entry.risk, entry.reason)
+
+
+def _counts(counter: Counter[str]) -> str:
+    listed = ", ".join(f"{reason} {count}" for reason, count in sorted(counter.items()))
+    return f"{counter.total()} ({listed})" if counter else "0"

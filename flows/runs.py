@@ -1,0 +1,72 @@
+"""A run: its id, its log file and the line that the journal keeps of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from storage.store import Store
+
+_ROOTS = ("configs", "storage", "model", "flows", "review_app")
+
+
+@contextmanager
+def recorded_run(store: Store, verb: str, facts: dict[str, Any]) -> Iterator[str]:
+    """Record that a verb starts, with versions and what it was given, and log it as JSON lines.
+
+    Yields:
+        The run id, ``r-`` + UTC time + four hex digits. The log is ``runs/<run id>.jsonl``.
+    """
+    now = datetime.now(UTC)
+    run_id = f"r-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+    versions = {"atlasloop": metadata.version("atlasloop"), "python": platform.python_version()}
+    with store.transaction() as transaction:
+        transaction.record(
+            "run.started",
+            {"run_id": run_id, "verb": verb, "facts": {**facts, "versions": versions}},
+        )
+    with _logged(store.workspace.runs_path / f"{run_id}.jsonl"):
+        logging.getLogger(__name__).info("%s started", verb)
+        yield run_id
+        logging.getLogger(__name__).info("%s ended", verb)
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    path.parent.mkdir(exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(_JsonLines())
+    handler.setLevel(logging.INFO)
+    loggers = [logging.getLogger(name) for name in _ROOTS]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as a JSON line; a traceback becomes one field."""
+        fields: dict[str, Any] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(fields)
