@@ -208,10 +208,14 @@ def _pictures(fingerprint: Fingerprint) -> npt.NDArray[np.float32]:
 
 
 def _half_step_up(pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return (pictures[1:] + pictures[:-1]) / 2 if len(pictures) > 1 else pictures
+    if len(pictures) == 1:
+        return pictures
+    return np.asarray((pictures[1:] + pictures[:-1]) / 2, np.float32)
 
 
 def _normalised(pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    centred = pictures - pictures.mean(axis=1, keepdims=True)
-    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-    return np.asarray(centred / np.maximum(lengths, 1e-6), np.float32)
+    normalised = pictures.copy()
+    normalised -= pictures.mean(axis=1, keepdims=True)
+    lengths = np.sqrt(np.square(normalised).sum(axis=1, keepdims=True))
+    normalised /= np.maximum(lengths, 1e-6)
+    return normalised
