@@ -1,0 +1,87 @@
+"""A workspace with a tiny committee of random weights, and small CTs that are never twice alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from flows.init import init
+from model.checkpoint import save_checkpoint
+from model.inference_settings import InferenceSettings
+from model.universal import build_network
+from storage.model_registry import register_model
+from storage.store import Store
+
+STRUCTURES = ("spleen", "kidney_right", "liver", "liver_tumor")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Two test processes on two cores are enough; threads would only fight."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def write_ct() -> Callable[..., Path]:
+    """A writer of CTs: an elliptic body with a ring of fat in air, noisy, 24 x 22 x 20 at 6 mm."""
+
+    def write(path: Path, *, seed: int, affine=None) -> Path:
+        shape = (24, 22, 20)
+        rng = np.random.default_rng(seed)
+        axes = np.meshgrid(*(np.linspace(-1, 1, size) for size in shape), indexing="ij")
+        radius = axes[0] ** 2 + axes[1] ** 2
+        hu = np.where(radius < 0.8, rng.normal(40, 60, shape), -1000)
+        hu[(radius < 0.8) & (radius > 0.6)] = -110
+        affine = np.diag([6.0, 6.0, 6.0, 1.0]) if affine is None else affine
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(hu.astype(np.int16), affine), path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def empty_store(tmp_path: Path) -> Store:
+    return init(tmp_path / "a workspace")
+
+
+@pytest.fixture
+def store(empty_store: Store) -> Store:
+    """A workspace with a committee of two."""
+    return with_committee(empty_store, members=2)
+
+
+@pytest.fixture
+def make_checkpoint() -> Callable[..., bytes]:
+    return tiny_checkpoint
+
+
+def with_committee(store: Store, *, members: int) -> Store:
+    with store.workspace.settings_path.open("a") as file:
+        file.write('[annotate]\ndevice = "cpu"\nautocast = "off"\n')
+        for number in range(members):
+            register_model(store, f"w{number}", tiny_checkpoint(seed=number), {})
+            file.write(
+                f'[[committee]]\nname = "m{number}"\nfamily = "f{number}"\nweights = "w{number}"\n'
+            )
+    return Store.open(store.workspace.root)
+
+
+def tiny_checkpoint(*, seed: int) -> bytes:
+    torch.manual_seed(seed)
+    network = build_network(
+        "small_unet",
+        {"widths": (16, 16), "out_channels": 16},
+        encoding="learned",
+        structures=STRUCTURES,
+    )
+    settings = InferenceSettings(spacing_mm=(6.0, 6.0, 6.0), patch=(16, 16, 16))
+    return save_checkpoint(network, settings, {})

@@ -1,0 +1,245 @@
+import gzip
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from configs.errors import ConfigError, Reason
+from flows.annotate import annotate
+from flows.intake import intake
+from flows.status import status
+from flows.triage import triage
+from storage.grid import Grid
+from storage.masks import decode_mask
+from storage.model_registry import register_model
+from storage.predictions import closed_predictions, masks_of, nested_box
+from storage.queue import scores_of
+from storage.rebuild import rebuild
+from storage.store import Store
+from storage.verify import verify
+
+VIEWS = ("closed_cases", "scores", "masks", "maps", "current_queue", "open_failures")
+
+
+def take_in(store, write_ct, folder, count):
+    for seed in range(count):
+        write_ct(folder / f"{seed}.nii.gz", seed=seed)
+    intake(store, [folder])
+    return store
+
+
+def objects_of(store):
+    return set(store.objects.digests())
+
+
+def score_values(store):
+    """All scores without what a run is named by."""
+    with store.read() as connection:
+        return connection.execute(
+            """SELECT c.case_id, s.* EXCLUDE (prediction_id) FROM closed_cases c
+               JOIN scores s USING (prediction_id) ORDER BY ALL"""
+        ).fetchall()
+
+
+def view(store, name):
+    with store.read() as connection:
+        return connection.execute(f"SELECT * FROM {name} ORDER BY ALL").fetchall()
+
+
+def test_every_case_is_closed_with_rows_for_members_and_committee(store, write_ct, tmp_path):
+    take_in(store, write_ct, tmp_path / "cts", 2)
+
+    summary = annotate(store)
+
+    assert len(summary.closed) == 2
+    with store.read() as connection:
+        records = scores_of(connection, summary.committee_id)
+    assert len(records) == 2 * 4 * 3
+    assert {record.member for record in records} == {"m0", "m1", "committee"}
+    assert verify(store).findings == ()
+
+
+def test_restart_recomputes_no_closed_case(store, write_ct, tmp_path):
+    take_in(store, write_ct, tmp_path / "cts", 2)
+    annotate(store, limit=1)
+
+    assert len(annotate(store).closed) == 1
+    assert annotate(store).closed == ()
+
+
+def test_new_weights_are_a_new_committee(store, write_ct, make_checkpoint, tmp_path):
+    take_in(store, write_ct, tmp_path / "cts", 1)
+    first = annotate(store).committee_id
+    register_model(store, "w0", make_checkpoint(seed=9), {})
+
+    second = annotate(store)
+
+    assert second.committee_id != first
+    assert len(second.closed) == 1
+
+
+def test_masks_lie_on_the_files_own_grid(store, write_ct, tmp_path):
+    oblique = nibabel.affines.from_matvec(
+        np.array([[0, -5.8, 1.55], [-6, 0, 0], [0, 1.55, 5.8]]), [30, 20, -10]
+    )
+    path = write_ct(tmp_path / "a.nii.gz", seed=3, affine=oblique)
+    intake(store, [path])
+
+    summary = annotate(store)
+
+    (stored, *_), grid = first_masks(store, summary.committee_id)
+    image = nibabel.Nifti1Image.from_bytes(gzip.decompress(store.objects.read(stored.object)))
+    corner = np.array([start for start, _ in nested_box(stored.box)] + [1])
+    np.testing.assert_allclose(grid.affine_matrix @ corner, image.affine[:, 3], atol=1e-4)
+    np.testing.assert_array_equal(grid.affine_matrix, nibabel.load(path).affine)
+    full = decode_mask(store.objects.read(stored.object), nested_box(stored.box), grid)
+    assert full.shape == grid.ras_shape
+    assert full.sum() == stored.voxels
+
+
+def first_masks(store, committee_id):
+    with store.read() as connection:
+        ((_, prediction_id),) = closed_predictions(connection, committee_id).items()
+        row = connection.execute("SELECT manifest FROM predictions").fetchone()
+        grid = Grid.from_json(json.loads(store.objects.read(row[0]))["grid"])
+        for structure in ("liver", "spleen", "kidney_right", "liver_tumor"):
+            if masks := masks_of(connection, prediction_id, structure):
+                return masks, grid
+    raise AssertionError("the random committee drew nothing at all")
+
+
+def test_vanished_and_changed_files_fail_alone(store, write_ct, tmp_path):
+    take_in(store, write_ct, tmp_path / "cts", 3)
+    (tmp_path / "cts" / "0.nii.gz").unlink()
+    write_ct(tmp_path / "cts" / "1.nii.gz", seed=77)
+
+    summary = annotate(store)
+
+    assert [case.reason for case in summary.failed] == [Reason.MISSING_FILE, Reason.CHANGED_FILE]
+    assert len(summary.closed) == 1
+    assert len(status(store).failures) == 2
+
+
+def test_failed_case_waits_for_retry(store, write_ct, tmp_path):
+    take_in(store, write_ct, tmp_path / "cts", 1)
+    (tmp_path / "cts" / "0.nii.gz").rename(tmp_path / "away.nii.gz")
+    annotate(store)
+    (tmp_path / "away.nii.gz").rename(tmp_path / "cts" / "0.nii.gz")
+
+    assert annotate(store).closed == ()
+    assert len(annotate(store, retry_failed=True).closed) == 1
+    assert status(store).failures == ()
+
+
+def test_moved_file_is_found_after_a_new_intake(store, write_ct, tmp_path):
+    take_in(store, write_ct, tmp_path / "cts", 1)
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(tmp_path / "cts" / "0.nii.gz", tmp_path / "elsewhere" / "0.nii.gz")
+    intake(store, [tmp_path / "elsewhere"])
+
+    assert len(annotate(store).closed) == 1
+
+
+def test_one_member_is_no_committee(empty_store):
+    with pytest.raises(ConfigError, match="two or more members"):
+        annotate(empty_store)
+
+
+def test_unregistered_weights_are_named(store):
+    with store.workspace.settings_path.open("a") as file:
+        file.write('[[committee]]\nname = "x"\nfamily = "f"\nweights = "gone"\n')
+
+    with pytest.raises(ConfigError, match="'gone', which are not registered"):
+        annotate(Store.open(store.workspace.root))
+
+
+def test_rebuild_gives_equal_views(store, write_ct, tmp_path):
+    take_in(store, write_ct, tmp_path / "cts", 2)
+    annotate(store)
+    triage(store)
+    before = {name: view(store, name) for name in VIEWS}
+    store.workspace.database_path.unlink()
+
+    rebuild(store)
+
+    assert {name: view(store, name) for name in VIEWS} == before
+    assert before["current_queue"], "random members disagree, so something is queued"
+
+
+def test_same_members_and_cases_give_the_same_objects(store, write_ct, tmp_path):
+    take_in(store, write_ct, tmp_path / "cts", 2)
+    twin = copy_of(store, tmp_path / "twin")
+
+    annotate(store)
+    annotate(twin)
+
+    assert objects_of(store) == objects_of(twin)
+    assert score_values(store) == score_values(twin)
+
+
+@pytest.mark.slow
+def test_killed_runs_end_like_an_undisturbed_one(store, write_ct, tmp_path):
+    take_in(store, write_ct, tmp_path / "cts", 6)
+    disturbed = copy_of(store, tmp_path / "disturbed")
+    annotate(store)
+    triage(store)
+    delays = random.Random(5)
+
+    unfinished = []
+    for _ in range(5):
+        kill_annotate_after(disturbed, delays.uniform(0.0, 1.2))
+        unfinished.append(status(disturbed).unfinished)
+    finish(disturbed)
+
+    assert unfinished[0] > 0, "the first kill came too late to matter"
+    assert objects_of(disturbed) == objects_of(store)
+    assert score_values(disturbed) == score_values(store)
+    with disturbed.read() as connection:
+        lines = connection.execute("SELECT count(*), count(DISTINCT case_id) FROM predictions")
+        assert lines.fetchone() == (6, 6)
+    assert verify(disturbed).findings == ()
+
+
+def copy_of(store, root):
+    shutil.copytree(store.workspace.root, root)
+    return Store.open(root)
+
+
+def kill_annotate_after(store, delay_s):
+    """Start annotate, wait until it has begun its cases, and kill it some time later."""
+    before = run_count(store)
+    process = start_annotate(store)
+    deadline = time.monotonic() + 120
+    while run_count(store) == before and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(delay_s)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def run_count(store):
+    return store.journal.path.read_bytes().count(b'"run.started"')
+
+
+def finish(store):
+    assert start_annotate(store).wait(timeout=200) == 0
+
+
+def start_annotate(store):
+    root = Path(__file__).resolve().parents[2]
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "annotate", "-w", str(store.workspace.root)],
+        cwd=root,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
