@@ -41,8 +41,8 @@ def paint_stomach(scene: Scene) -> None:
     volume = float(np.clip(np.exp(rng.normal(np.log(330), 0.5)), 120, 900))
     knots = scene.jitter(
         [
-            (-68, 42, 70),
-            (-76, 60, 46),
+            (-64, 44, 62),
+            (-76, 58, 42),
             (-78, 88, 16),
             (-56, 112, -10),
             (-22, 118, -20),
@@ -131,7 +131,7 @@ def colon_path(scene: Scene) -> Path:
     radii = np.array(
         [24, 25, 22, 20, 19, 18, 18, 17, 17, 16, 15, 14, 13, 13, 13, 14, 14, 13, 13, 12]
     )
-    path = spline_path(moved, radii * rng.normal(0.93, 0.07))
+    path = spline_path(moved, radii * rng.normal(1.0, 0.07))
     along = path.along_mm
     wave = 1 + 0.14 * np.cos(2 * np.pi * along / 30 + rng.uniform(0, 6)) * (
         along < along[-1] * 0.85
@@ -152,7 +152,7 @@ def paint_intestine(scene: Scene) -> None:
         if len(chain) < 2:
             continue
         knots = scene.jitter(chain, 3.0)
-        radii = np.clip(rng.normal(12.5, 1.8, len(chain)), 8.5, 17)
+        radii = np.clip(rng.normal(11.5, 1.6, len(chain)), 8, 16)
         content = Content(
             hu=hu,
             gas=float(rng.uniform(0.0, 0.3)),
@@ -182,7 +182,7 @@ def _loop_centers(scene: Scene) -> np.ndarray:
         return np.zeros((0, 3))
     order = rng.permutation(len(candidates))
     places = candidates[order] * np.array(spacing)
-    kept = _spread(places, least_mm=22 + 5 * scene.patient.fatness, most=150)
+    kept = _spread(places, least_mm=24 + 6 * scene.patient.fatness, most=110)
     index = tuple(candidates[order[kept]].T)
     return np.stack([x[index], y[index], z[index]], axis=-1).astype(float)
 

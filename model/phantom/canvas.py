@@ -34,7 +34,7 @@ class Pose:
         """Return scanner positions of anatomy points, shape (N, 3), by fixed-point iteration."""
         inverse = np.linalg.inv(self.matrix)
         found = points_mm @ inverse.T
-        for _ in range(5):
+        for _ in range(3):
             found = (points_mm - self.displacement.at(found)) @ inverse.T
         return found
 

@@ -107,7 +107,7 @@ def generate_phantom(
     scene = Scene(canvas, torso, person, density, rng)
     _paint_anatomy(scene)
     lesion_masks, lesions = paint_lesions(scene, options.lesions)
-    back = float(canvas.pose.to_scanner(np.array([[0.0, -48 - 16 * person.fatness, -60]]))[0, 1])
+    back = float(canvas.pose.to_scanner(np.array([[0.0, -66 - 28 * person.fatness, -230]]))[0, 1])
     paint_table(canvas, height_mm=back - rng.uniform(8, 18), center_mm=rng.uniform(-45, 45))
     add_texture_in_place(canvas, rng)
     hu, noise_sd = acquire(canvas, protocol, rng)
@@ -133,7 +133,7 @@ def _blank(rng: np.random.Generator, patient: Patient, protocol: Protocol) -> Ca
     half_x = aside * patient.scale[0] + rng.uniform(4, 22)
     depth = float(section.half_depth(np.array(-30.0)))
     middle = float(section.center_y(np.array(-30.0)))
-    back = (middle - depth - 16 - 24 * patient.fatness) * patient.scale[1] - rng.uniform(24, 48)
+    back = (middle - depth - 24 - 30 * patient.fatness) * patient.scale[1] - rng.uniform(24, 48)
     front = (middle + depth + 10 + 36 * patient.fatness) * patient.scale[1] + rng.uniform(2, 24)
     shift = rng.normal(0, 9)
     low = np.array([-half_x + shift, back, low_z * patient.scale[2]])
@@ -156,8 +156,8 @@ def _paint_anatomy(scene: Scene) -> None:
     paint_pelvis(scene)
     paint_pancreas(scene)
     paint_duodenum(scene)
-    paint_stomach(scene)
     paint_spleen(scene)
+    paint_stomach(scene)
     paint_gall_bladder(scene)
     paint_liver(scene)
     paint_liver_vessels(scene)
@@ -186,9 +186,10 @@ def _masks(
     masks: dict[str, npt.NDArray[np.bool_]] = {}
     for name in load_taxonomy().names:
         if name in STRUCTURES:
-            table = np.zeros(256, bool)
-            table[[int(tissue) for tissue in STRUCTURES[name]]] = True
-            masks[name] = table[canvas.tissue]
+            first, *more = STRUCTURES[name]
+            masks[name] = canvas.tissue == first
+            for tissue in more:
+                masks[name] |= canvas.tissue == tissue
         else:
             masks[name] = lesions.get(name, np.zeros(canvas.shape, bool))
     return masks

@@ -93,7 +93,7 @@ def _adrenal(scene: Scene, side: int, center: tuple[float, float, float], tissue
     """Paint a gland: a body in front and two thin limbs that spread backwards."""
     rng = scene.rng
     place = scene.jitter(center, 2.5)
-    size = float(np.clip(rng.normal(1.0, 0.12), 0.75, 1.3))
+    size = float(np.clip(rng.normal(0.88 if side > 0 else 1.0, 0.1), 0.7, 1.25))
     box = scene.canvas.anatomy_box(place, np.array([22, 24, 24.0]))
     if box is None:
         return
@@ -110,12 +110,12 @@ def _adrenal(scene: Scene, side: int, center: tuple[float, float, float], tissue
     medial = np.abs(x + spread * back + 1) - thick
     lateral = np.maximum(lateral, np.abs(back - 8) - 11)
     medial = np.maximum(medial, np.abs(back - 6) - 9)
-    distance = np.maximum(np.minimum(lateral, medial), tall) * np.float32(size)
+    distance = smooth_max(np.minimum(lateral, medial), tall, 8.0) * np.float32(size)
     distance += scene.canvas.noise(box, 12.0, rng) * np.float32(0.6)
     over = (Tissue.VISCERAL_FAT, Tissue.RENAL_FAT, Tissue.DIAPHRAGM, Tissue.FLUID)
     scene.fill(
         box,
-        distance - 2.5,
+        distance - 1.8,
         hu=scene.density.fat,
         tissue=Tissue.RENAL_FAT,
         over=(Tissue.VISCERAL_FAT, Tissue.FLUID),

@@ -8,7 +8,7 @@ import numpy as np
 
 from model.phantom.anatomy import Tissue
 from model.phantom.canvas import Box, Canvas
-from model.phantom.shapes import Ellipsoid, rasterise, smooth_min, spline_path
+from model.phantom.shapes import Ellipsoid, rasterise, smooth_max, smooth_min, spline_path
 from model.phantom.smooth import F32
 from model.phantom.tissue import Radiodensity
 from model.phantom.torso import Section, Torso
@@ -55,10 +55,6 @@ def _bone(
     canvas.paint(box, distance, hu=bone_hu(distance, density, shell_mm), tissue=Tissue.BONE)
 
 
-def _box_2d(u: F32, v: F32, rounding: float) -> F32:
-    return smooth_min(np.maximum(u, v), np.maximum(u, v), 1.0) - np.float32(rounding)
-
-
 def _spine(canvas: Canvas, density: Radiodensity) -> None:
     box = canvas.anatomy_box(np.array([0, -10, 30.0]), np.array([48, 62, 205.0]))
     if box is None:
@@ -81,7 +77,7 @@ def _spine(canvas: Canvas, density: Radiodensity) -> None:
     arch = _arch(x, y, phase * pitch)
     vertebra = np.minimum(vertebra, arch)
     vertebra[sacral] = 1000
-    _bone(canvas, box, vertebra, density, 1.8)
+    _bone(canvas, box, vertebra, density, 0.9)
     canal = np.sqrt((x / 1.2) ** 2 + (y + 25) ** 2) - np.float32(8.2)
     canal[z < -215] = 1000
     canvas.paint(box, canal, hu=28.0, tissue=Tissue.CANAL)
@@ -119,7 +115,7 @@ def _sacrum(canvas: Canvas, density: Radiodensity) -> None:
     v = (y - center + u * u * 7) / depth
     norm = np.sqrt(np.sqrt(u**4 + v**4))
     distance = (norm - 1) * depth
-    tilt = z - np.float32(0.45) * (y - 8)
+    tilt = z + np.float32(0.45) * (y - 8)
     distance = np.maximum(distance, np.maximum(tilt + 166, -286 - z) * np.float32(0.9))
     for level in (-192, -212, -230):
         hole = np.sqrt((np.abs(x) - 19) ** 2 + (z - level) ** 2) - 4
@@ -144,7 +140,9 @@ def wing_outline(y: F32, z: F32) -> F32:
     """Return the distance to the rim of the iliac wing in its own plane, negative inside."""
     crest = np.float32(-118) - np.float32(0.0117) * (y - 15) ** 2
     lower = np.float32(-240) + np.float32(0.0062) * (y - 25) ** 2
-    return np.maximum(np.maximum(z - crest, lower - z) * np.float32(0.75), np.abs(y - 22) - 76)
+    notch = np.float32(-38) + np.clip(-200 - z, 0, 40) * np.float32(0.9) - y
+    ends = smooth_max(y - 92, notch, 4.0)
+    return smooth_max(smooth_max(z - crest, lower - z, 10.0) * np.float32(0.75), ends, 14.0)
 
 
 def _ilium(canvas: Canvas, density: Radiodensity, side: int) -> None:
@@ -157,7 +155,7 @@ def _ilium(canvas: Canvas, density: Radiodensity, side: int) -> None:
     half += 5 * np.exp(-(((y + 38) / 20) ** 2))
     slant = np.float32(0.74)
     plate = np.abs(side * x - wing_surface(y, z)) * slant - np.clip(half, 3, 13)
-    _bone(canvas, box, np.maximum(plate, rim).astype(np.float32), density, 1.8)
+    _bone(canvas, box, smooth_max(plate, rim, 7.0).astype(np.float32), density, 1.5)
 
 
 def _strand(

@@ -16,9 +16,9 @@ from model.phantom.tissue import Radiodensity
 Profile = npt.NDArray[np.floating]
 
 _LEVELS = np.array([200, 120, 60, 0, -60, -120, -180, -230, -270, -330.0])
-_HALF_WIDTH = np.array([138, 146, 145, 140, 136, 140, 156, 166, 166, 162.0])
-_HALF_DEPTH = np.array([100, 108, 110, 106, 103, 101, 104, 112, 112, 106.0])
-_CENTER_Y = np.array([48, 54, 60, 61, 60, 56, 46, 38, 34, 32.0])
+_HALF_WIDTH = np.array([138, 146, 145, 140, 136, 138, 146, 153, 156, 154.0])
+_HALF_DEPTH = np.array([100, 108, 110, 106, 103, 101, 102, 104, 102, 98.0])
+_CENTER_Y = np.array([48, 54, 60, 61, 60, 56, 47, 41, 38, 36.0])
 
 _PELVIS_LEVELS = np.array([-110, -150, -180, -210, -240, -265, -290, -305, -320.0])
 _PELVIS_HALF_WIDTH = np.array([220, 128, 112, 92, 70, 60, 46, 28, -20.0])
@@ -100,20 +100,25 @@ def paint_torso(
     height = canvas.z[middle[0], middle[1]]
     wall_depth, frontness = _wall_depth(canvas, section, height)
     skin_depth = wall_depth + _fat_thickness(patient, frontness, height)
-    skin_depth -= _back_furrow(canvas, frontness)
+    skin_depth -= _back_furrow(canvas, frontness, height)
     cavity_depth = wall_depth - _wall_thickness(canvas, frontness, height)
     _narrow_to_pelvis_in_place(cavity_depth, canvas, height)
     whole = (slice(None), slice(None), slice(None))
     canvas.paint(whole, -skin_depth, hu=5.0, tissue=Tissue.FAT)
     canvas.paint(whole, 2.0 - skin_depth, hu=density.fat, tissue=Tissue.FAT)
-    canvas.paint(whole, -wall_depth, hu=density.muscle, tissue=Tissue.MUSCLE)
+    canvas.paint(
+        whole,
+        _muscle_distance(wall_depth, cavity_depth, height),
+        hu=density.muscle,
+        tissue=Tissue.MUSCLE,
+    )
     back = _back_muscle(canvas, height)
     canvas.paint(
         whole,
         np.maximum(-cavity_depth, -back),
         hu=density.fat - 3,
         tissue=Tissue.VISCERAL_FAT,
-        over=(Tissue.MUSCLE,),
+        over=(Tissue.MUSCLE, Tissue.FAT),
     )
     below_dome = _dome(canvas, cavity_depth, rng) - canvas.z
     return Torso(section, height, wall_depth, cavity_depth, below_dome)
@@ -127,7 +132,17 @@ def _wall_depth(canvas: Canvas, section: Section, height: F32) -> tuple[F32, F32
     # u ** 2.3 is written with square roots because a general power costs five times as much.
     norm = u * u * np.sqrt(np.sqrt(u)) + v * v * np.sqrt(np.sqrt(v)) + np.float32(1e-6)
     rho = np.exp(np.log(norm) * np.float32(1 / 2.25))
-    return radius / rho - radius, y / radius
+    frontness = y / radius
+    behind = np.clip(-frontness, 0, 1)
+    aside = np.abs(canvas.x)
+    bulge = 7 * np.exp(-(((aside - 40) / 22) ** 2)) - 5 * np.exp(-((aside / 10) ** 2))
+    return radius / rho - radius + bulge * behind * behind, frontness
+
+
+def _muscle_distance(wall_depth: F32, cavity_depth: F32, height: F32) -> F32:
+    """Return the distance to the muscular wall: all round the belly, a lining in the pelvis."""
+    lining = np.interp(height, [-140, -122], [13, 300]).astype(np.float32)
+    return np.maximum(-wall_depth, -(cavity_depth + lining))
 
 
 def _fat_thickness(patient: Patient, frontness: F32, height: F32) -> F32:
@@ -143,10 +158,11 @@ def _fat_thickness(patient: Patient, frontness: F32, height: F32) -> F32:
     return base + (end - base) * square
 
 
-def _back_furrow(canvas: Canvas, frontness: F32) -> F32:
+def _back_furrow(canvas: Canvas, frontness: F32, height: F32) -> F32:
     behind = np.clip(-frontness, 0, 1)
-    near = np.float32(1) / (1 + (canvas.x / np.float32(18)) ** 2)
-    return np.float32(9) * behind * behind * near
+    near = np.float32(1) / (1 + (canvas.x / np.float32(16)) ** 2)
+    cleft = np.interp(height, [-250, -200, -150], [34, 12, 8]).astype(np.float32)
+    return cleft * behind * behind * near
 
 
 def _wall_thickness(canvas: Canvas, frontness: F32, height: F32) -> F32:
@@ -182,19 +198,21 @@ def _back_muscle(canvas: Canvas, height: F32) -> F32:
     """Return the distance in front of the muscles beside the spine, negative inside them."""
     aside = np.abs(canvas.x)
     chest = np.interp(height, [-40, 20], [0, 1]).astype(np.float32)
+    low = np.interp(height, [-165, -135], [-200, 0]).astype(np.float32)
     lumbar = np.clip(2 - 0.10 * np.clip(aside - 50, 0, None) - 0.004 * (aside - 50) ** 2, -60, 2)
     thoracic = np.where(aside < 46, np.float32(-24), np.float32(-24) - 1.2 * (aside - 46))
-    return (canvas.y - (lumbar + (thoracic - lumbar) * chest)).astype(np.float32)
+    return (canvas.y - low - (lumbar + (thoracic - lumbar) * chest)).astype(np.float32)
 
 
 def _dome(canvas: Canvas, cavity_depth: F32, rng: np.random.Generator) -> F32:
     """Return the height of the diaphragm above every voxel, in anatomy mm."""
-    right = 100 + rng.normal(0, 8)
-    left = right - 10 + rng.normal(0, 4)
+    right = 104 + rng.normal(0, 8)
+    left = right - 20 + rng.normal(0, 5)
     middle = left - 6
     x = canvas.x
     top = np.where(x > 0, np.float32(right), np.float32(left))
     top -= np.float32(top.mean() - middle) * np.exp(-(((x + 8) / 28) ** 2)) * np.float32(0.8)
-    drop = np.clip(82 + 0.28 * (60 - canvas.y), 45, 110)
+    top -= np.float32(0.0032) * (np.abs(x) - 66) ** 2 + np.float32(0.0022) * (canvas.y - 62) ** 2
+    drop = np.clip(72 + 0.45 * (50 - canvas.y), 22, 115)
     depth = np.clip(cavity_depth, 0, None)
-    return (top - drop * np.exp(depth * np.float32(-1 / 17.0))).astype(np.float32)
+    return (top - drop * np.exp(depth * np.float32(-1 / 12.0))).astype(np.float32)

@@ -48,25 +48,27 @@ def paint_spleen(scene: Scene) -> None:
     if "spleen" in scene.patient.missing:
         return
     rng = scene.rng
-    volume = float(np.clip(np.exp(rng.normal(np.log(190), 0.38)), 75, 600))
+    volume = float(np.clip(np.exp(rng.normal(np.log(195), 0.38)), 85, 600))
     grow = (volume / 195) ** (1 / 3)
-    center = scene.jitter((-112.0, 10.0, 24.0), 4.0) + [8 * (grow - 1), 0, -6 * (grow - 1)]
+    center = scene.jitter((-106.0, 10.0, 24.0), 4.0) + [8 * (grow - 1), 0, -6 * (grow - 1)]
     turn = rotation(about_x=rng.normal(-18, 6), about_z=rng.normal(-12, 6))
     shape = Ellipsoid(tuple(center), tuple(np.array([37.0, 54, 53]) * grow), turn)
     found = scene.blob(shape, rough_mm=2.2, knot_mm=30)
     if found is None:
         return
     box, distance = found
+    over = (Tissue.VISCERAL_FAT, Tissue.FLUID, Tissue.RENAL_FAT)
     hollow = Ellipsoid(
         tuple(center + np.array([62.0, 20, 0]) * grow), tuple(np.array([46.0, 46, 80]) * grow)
     ).distance(scene.canvas, box)
     distance = smooth_max(distance, -hollow, 8.0)
-    distance = smooth_max(distance, 3 - scene.torso.cavity_depth[box], 5.0)
-    distance = smooth_max(distance, 3 - scene.torso.below_dome[box], 5.0)
+    bounds = smooth_max(3 - scene.torso.cavity_depth[box], 3 - scene.torso.below_dome[box], 5.0)
+    room = np.isin(scene.canvas.tissue[box], over) & (bounds < 0)
+    shift = _shift_to_volume(scene, distance, room, (volume, 14.0))
+    distance = smooth_max(bounds, distance - np.float32(shift), 5.0)
     hu: float | F32 = scene.density.spleen
     if scene.patient.phase == "arterial":
         hu = hu + scene.canvas.noise(box, 10.0, rng) * np.float32(22)
-    over = (Tissue.VISCERAL_FAT, Tissue.FLUID, Tissue.RENAL_FAT)
     scene.fill(box, distance, hu=hu, tissue=Tissue.SPLEEN, over=over)
 
 
@@ -113,7 +115,7 @@ def paint_liver(scene: Scene) -> None:
     mean = 1560 if scene.patient.is_male else 1380
     volume = float(np.clip(rng.normal(mean, 260), 900, 2500))
     allowed = np.isin(scene.canvas.tissue[box], [Tissue.VISCERAL_FAT, Tissue.FLUID])
-    grow = _shift_to_volume(scene, free, allowed & (bounds < 0), volume)
+    grow = _shift_to_volume(scene, free, allowed & (bounds < 0), (volume, 22.0))
     distance = smooth_max(bounds, free - np.float32(grow), 7.0)
     scene.fill(box, distance, hu=scene.density.liver, tissue=Tissue.LIVER)
 
@@ -124,27 +126,38 @@ def _liver_distance(scene: Scene, box: Box) -> tuple[F32, F32]:
     x, y, z = scene.canvas.local(box)
     wall = np.float32(2.5) - scene.torso.cavity_depth[box]
     bounds = smooth_max(wall, 3.5 - scene.torso.below_dome[box], 6.0)
-    turn = np.radians(rng.normal(38, 5))
+    turn = np.radians(rng.normal(43, 5))
     reach = rng.normal(0, 8)
     left = -(np.cos(turn) * (x - 12 + reach) + np.sin(turn) * (y - 26))
     steep = rng.normal(0.66, 0.06)
     lower = 8 - steep * x - 0.16 * (y - 70) - 0.0012 * np.clip(x - 60, 0, None) ** 2
     below = (lower - z) * np.float32(0.82)
     free = smooth_max(left.astype(np.float32), below.astype(np.float32), 26.0)
-    rough = scene.canvas.noise(box, 42.0, rng) * np.float32(3.5 * scene.patient.irregularity)
+    kidney_bed = Ellipsoid((50.0, -12.0, -42.0), (52, 46, 88)).distance(scene.canvas, box)
+    free = smooth_max(free, -kidney_bed, 12.0)
+    rough = scene.canvas.noise(box, 42.0, rng) * np.float32(5.0 * scene.patient.irregularity)
     return bounds, free + rough
 
 
-def _shift_to_volume(scene: Scene, free: F32, allowed: np.ndarray, volume_ml: float) -> float:
-    """Return how far to move the free surface out to reach a volume, within -14 to 22 mm.
+def _shift_to_volume(
+    scene: Scene, free: F32, allowed: np.ndarray, goal: tuple[float, float]
+) -> float:
+    """Return how far to move a free surface out so that the organ reaches a volume.
 
-    A liver that the field of view cuts cannot be measured; it keeps its usual surface.
+    An organ that the field of view cuts cannot be measured; it keeps its usual surface.
+
+    Args:
+        scene: The scene.
+        free: Distance to the surface that may move.
+        allowed: Where the organ may be.
+        goal: Volume in mL, and the largest move in mm.
     """
+    volume_ml, most_mm = goal
     height = scene.torso.height
     if height.max() < 100 or height.min() > -95:
-        return float(scene.rng.normal(0, 4))
+        return float(scene.rng.normal(0, 0.2 * most_mm))
     voxels = int(volume_ml * 1000 / np.prod(scene.canvas.spacing_mm))
     candidates = free[allowed]
     if candidates.size <= voxels:
-        return 22.0
-    return float(np.clip(np.partition(candidates, voxels)[voxels], -14, 22))
+        return most_mm
+    return float(np.clip(np.partition(candidates, voxels)[voxels], -0.6 * most_mm, most_mm))
