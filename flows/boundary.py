@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import os
 import tempfile
 import traceback
 from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -19,8 +19,14 @@ from flows.tables import fail
 P = ParamSpec("P")
 R = TypeVar("R")
 
-DEBUG_VARIABLE = "ATLASLOOP_DEBUG"
 INTERRUPTED = 130
+
+_SHOW_TRACEBACKS: ContextVar[bool] = ContextVar("show_tracebacks", default=False)
+
+
+def show_tracebacks(*, wanted: bool) -> None:
+    """Choose whether errors of this command line come with a traceback."""
+    _SHOW_TRACEBACKS.set(wanted)
 
 
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
@@ -50,7 +56,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def _raise_in_debug(error: Exception) -> None:
-    if os.environ.get(DEBUG_VARIABLE):
+    if _SHOW_TRACEBACKS.get():
         raise error
 
 

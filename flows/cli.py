@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.boundary import DEBUG_VARIABLE, guarded
+from flows.boundary import guarded, show_tracebacks
 from flows.tables import print_json, print_line, print_table
 
 if TYPE_CHECKING:
@@ -42,11 +41,12 @@ def main() -> None:
 def top_level(
     *,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="ATLASLOOP_DEBUG", help="Show tracebacks.")
+    ] = False,
 ) -> None:
     """Turn unlabeled abdominal CTs into trustworthy labels of 25 organs and 6 tumor types."""
-    if debug:
-        os.environ[DEBUG_VARIABLE] = "1"
+    show_tracebacks(wanted=debug)
     if version:
         from importlib.metadata import version as installed
 

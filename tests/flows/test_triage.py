@@ -1,0 +1,70 @@
+import pytest
+
+from flows.annotate import annotate
+from flows.intake import intake
+from flows.queue import show_queue
+from flows.queue_page import write_queue_page
+from flows.triage import triage
+from storage.queue import queue_size
+
+
+@pytest.fixture
+def annotated(store, write_ct, tmp_path):
+    for seed in range(3):
+        write_ct(tmp_path / "cts" / f"{seed}.nii.gz", seed=seed)
+    intake(store, [tmp_path / "cts"])
+    annotate(store)
+    return store
+
+
+def test_queue_has_each_structure_of_each_case_at_most_once(annotated):
+    triage(annotated)
+
+    shown = show_queue(annotated, limit=100)
+    keys = [(q.entry.case_id, q.entry.structure) for q in (*shown.present, *shown.possibly_missed)]
+    assert len(keys) == len(set(keys)) > 0
+    assert [q.entry.position for q in shown.present] == list(range(1, len(shown.present) + 1))
+
+
+def test_structures_take_turns(annotated):
+    triage(annotated)
+
+    entries = [queued.entry for queued in show_queue(annotated, limit=100).present]
+    structures = {entry.structure for entry in entries}
+    first_round = [entry.structure for entry in entries[: len(structures)]]
+    assert set(first_round) == structures
+
+
+def test_new_triage_replaces_the_snapshot_whole(annotated):
+    triage(annotated)
+    with annotated.read() as connection:
+        before = queue_size(connection)
+
+    triage(annotated)
+
+    with annotated.read() as connection:
+        assert queue_size(connection) == before
+
+
+def test_filter_shows_one_structure(annotated):
+    triage(annotated)
+    structure = show_queue(annotated, limit=1).present[0].entry.structure
+
+    shown = show_queue(annotated, limit=100, structure=structure)
+
+    assert {queued.entry.structure for queued in shown.present} == {structure}
+
+
+def test_page_of_a_vanished_ct_says_so_instead_of_failing(annotated, tmp_path):
+    triage(annotated)
+    for path in (tmp_path / "cts").iterdir():
+        path.unlink()
+
+    write_queue_page(annotated, show_queue(annotated, limit=2), tmp_path / "q.html")
+
+    assert "No picture: missing_file" in (tmp_path / "q.html").read_text()
+
+
+def test_triage_of_nothing_gives_an_empty_queue(store):
+    assert triage(store) == {"present": 0, "possibly_missed": 0}
+    assert show_queue(store, limit=5).present == ()
