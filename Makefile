@@ -45,10 +45,11 @@ lint: install-dev
 	$(VENV_PYTHON) -m ruff format --check .
 
 types: install-dev
-	$(VENV_PYTHON) -m pyright --pythonpath $(VENV_PYTHON)
+	$(VENV_PYTHON) -m pyright --project pyproject.toml --pythonpath $(VENV_PYTHON)
 
+# By module, not by its script: that one names the folder that .venv was made in.
 imports: install-dev
-	.venv/bin/lint-imports
+	$(VENV_PYTHON) -c "from importlinter.cli import lint_imports_command as run; run()"
 
 install:
 	@sh .ci/install.sh base
