@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -139,8 +140,7 @@ def _run(jobs: Sequence[_Job], workers: int) -> Iterator[int]:
         return
     # Forking a process that runs threads (torch, BLAS) can hang it, so children start afresh.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_one_thread)
-    with pool:
+    with _one_thread_each(), ProcessPoolExecutor(workers, mp_context=context) as pool:
         yield from _drain(pool, jobs)
 
 
@@ -159,9 +159,20 @@ def _drain(pool: Executor, jobs: Sequence[_Job]) -> Iterator[int]:
             future.cancel()
 
 
-def _one_thread() -> None:
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let children that start in this block use one thread; numpy reads it when it is imported."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _make_case(job: _Job) -> None:

@@ -9,7 +9,7 @@ from scipy import ndimage
 from model.phantom.anatomy import Tissue
 from model.phantom.canvas import Canvas
 from model.phantom.protocol import Protocol
-from model.phantom.smooth import F32
+from model.phantom.smooth import Field
 
 _TEXTURE_HU = {
     Tissue.LIVER: 4.0,
@@ -92,7 +92,7 @@ def acquire(
     return np.rint(image).astype(np.int16), noise_sd
 
 
-def _noise(canvas: Canvas, rng: np.random.Generator) -> F32:
+def _noise(canvas: Canvas, rng: np.random.Generator) -> Field:
     """Return noise of about unit deviation, correlated in-plane and stronger inside the body."""
     white = rng.standard_normal(canvas.shape, np.float32)
     grain = 1.6 / canvas.edge_mm

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 from model.phantom.anatomy import Tissue
+from model.phantom.canvas import depth_inside
 from model.phantom.gut import Content, fill_lumen, paint_gut
 from model.phantom.scene import Scene
 from model.phantom.shapes import Path, rasterise, smooth_max, spline_path
@@ -131,17 +131,16 @@ def colon_path(scene: Scene) -> Path:
     radii = np.array(
         [24, 25, 22, 20, 19, 18, 18, 17, 17, 16, 15, 14, 13, 13, 13, 14, 14, 13, 13, 12]
     )
-    path = spline_path(moved, radii * rng.normal(1.0, 0.07))
+    path = spline_path(moved, radii * rng.normal(1.0, 0.07), step_mm=6.0)
     along = path.along_mm
-    wave = 1 + 0.14 * np.cos(2 * np.pi * along / 30 + rng.uniform(0, 6)) * (
-        along < along[-1] * 0.85
-    )
+    upstream = along < along[-1] * 0.85
+    wave = 1 + 0.14 * np.cos(2 * np.pi * along / 30 + rng.uniform(0, 6)) * upstream
     slow = 1 + 0.12 * np.interp(along, np.linspace(0, along[-1], 12), rng.normal(0, 1, 12))
     return Path(path.points_mm, np.clip(path.radii_mm * wave * slow, 8, 34))
 
 
 def paint_intestine(scene: Scene) -> None:
-    """Paint loops of small intestine, and mesenteric vessels to them, into the room that is left."""
+    """Paint loops of small intestine, and the vessels to them, into the room that is left."""
     centers = _loop_centers(scene)
     if len(centers) < 4:
         return
@@ -175,13 +174,12 @@ def _loop_centers(scene: Scene) -> np.ndarray:
     free &= scene.torso.cavity_depth[thin] > 4
     root = ((x - 6) / 26) ** 2 + ((y - 74) / 24) ** 2 + ((z + 70) / 60) ** 2
     free &= root > 0.4 + 1.2 * scene.patient.fatness
-    spacing = [value * step for value in canvas.spacing_mm]
-    room = ndimage.distance_transform_edt(np.pad(free, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
+    room = depth_inside(free, canvas.spacing_mm, step)
     candidates = np.argwhere(room > 8.5)
     if len(candidates) == 0:
         return np.zeros((0, 3))
     order = rng.permutation(len(candidates))
-    places = candidates[order] * np.array(spacing)
+    places = candidates[order] * np.array(canvas.spacing_mm) * step
     kept = _spread(places, least_mm=24 + 6 * scene.patient.fatness, most=110)
     index = tuple(candidates[order[kept]].T)
     return np.stack([x[index], y[index], z[index]], axis=-1).astype(float)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from model.phantom.anatomy import Tissue
-from model.phantom.smooth import F32, Displacement, random_field
+from model.phantom.smooth import Displacement, Field, random_field
 
-Box = tuple[slice, slice, slice]
-Points = npt.NDArray[np.floating]
+Box: TypeAlias = tuple[slice, slice, slice]
+Points: TypeAlias = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,12 @@ class Canvas:
     """
 
     spacing_mm: tuple[float, float, float]
-    axes_mm: tuple[F32, F32, F32]
+    axes_mm: tuple[Field, Field, Field]
     pose: Pose
-    x: F32
-    y: F32
-    z: F32
-    hu: F32
+    x: Field
+    y: Field
+    z: Field
+    hu: Field
     tissue: npt.NDArray[np.uint8]
 
     @classmethod
@@ -76,19 +78,21 @@ class Canvas:
             for low, step, count in zip(low_mm, spacing_mm, shape, strict=True)
         )
         axes = (i, j, k)
-        coordinates: list[F32] = []
+        grids: list[Field] = []
         for axis in range(3):
             row = pose.matrix[axis].astype(np.float32)
             grid = pose.displacement.on_grid(axis, axes)
             grid += row[0] * i[:, None, None] + row[1] * j[:, None] + row[2] * k
-            coordinates.append(grid)
+            grids.append(grid)
         return cls(
             spacing_mm,
             axes,
             pose,
-            *coordinates,
-            np.full(shape, -1000, np.float32),
-            np.zeros(shape, np.uint8),
+            x=grids[0],
+            y=grids[1],
+            z=grids[2],
+            hu=np.full(shape, -1000, np.float32),
+            tissue=np.zeros(shape, np.uint8),
         )
 
     @property
@@ -121,11 +125,19 @@ class Canvas:
         corners = self.pose.to_scanner(center + signs * half)
         return self.scanner_box(corners.min(axis=0) - 6, corners.max(axis=0) + 6)
 
-    def local(self, box: Box) -> tuple[F32, F32, F32]:
+    def local(self, box: Box) -> tuple[Field, Field, Field]:
         """Return the anatomy coordinates inside a box."""
         return self.x[box], self.y[box], self.z[box]
 
-    def noise(self, box: Box, knot_mm: float, rng: np.random.Generator) -> F32:
+    def is_any(self, tissues: Iterable[Tissue], box: Box | None = None) -> npt.NDArray[np.bool_]:
+        """Return where a voxel holds one of the tissues, in a box or everywhere."""
+        codes = self.tissue if box is None else self.tissue[box]
+        found = np.zeros(codes.shape, np.bool_)
+        for tissue in tissues:
+            found |= codes == tissue
+        return found
+
+    def noise(self, box: Box, knot_mm: float, rng: np.random.Generator) -> Field:
         """Return a smooth unit-variance field inside a box."""
         i, j, k = (axis[part] for axis, part in zip(self.axes_mm, box, strict=True))
         return random_field((i, j, k), knot_mm, rng)
@@ -133,9 +145,9 @@ class Canvas:
     def paint(
         self,
         box: Box,
-        distance_mm: F32,
+        distance_mm: Field,
         *,
-        hu: float | F32,
+        hu: float | Field,
         tissue: Tissue | None,
         over: Iterable[Tissue] | None = None,
     ) -> None:
@@ -148,7 +160,9 @@ class Canvas:
             tissue: Code for voxels whose centre lies inside; None changes HU alone.
             over: Tissues that may be painted over; all when None.
         """
-        alpha = np.clip(0.5 - distance_mm / np.float32(self.edge_mm), 0, 1)
+        alpha = distance_mm * np.float32(-1 / self.edge_mm)
+        alpha += np.float32(0.5)
+        np.clip(alpha, 0, 1, out=alpha)
         codes = self.tissue[box]
         inside = distance_mm < 0
         if over is not None:
@@ -156,9 +170,25 @@ class Canvas:
             alpha *= allowed
             inside &= allowed
         view = self.hu[box]
-        view += alpha * (hu - view)
+        alpha *= hu - view
+        view += alpha
         if tissue is not None:
             codes[inside] = tissue
+
+
+def depth_inside(
+    mask: npt.NDArray[np.bool_], spacing_mm: tuple[float, float, float], step: int
+) -> Field:
+    """Return how deep voxels lie in a mask, in mm; the grid's border counts as outside.
+
+    Args:
+        mask: Every ``step``-th voxel of a volume.
+        spacing_mm: Voxel size of the volume.
+        step: Thinning of the mask, for speed.
+    """
+    spacing = [value * step for value in spacing_mm]
+    depth = np.asarray(ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing))
+    return depth[1:-1, 1:-1, 1:-1]
 
 
 def lookup(tissues: Iterable[Tissue]) -> npt.NDArray[np.bool_]:

@@ -7,7 +7,7 @@ import numpy as np
 from model.phantom.anatomy import Tissue
 from model.phantom.scene import Scene
 from model.phantom.shapes import Ellipsoid, rotation, smooth_max, spline_path
-from model.phantom.smooth import F32
+from model.phantom.smooth import Field
 
 
 def paint_chest(scene: Scene) -> None:
@@ -40,7 +40,7 @@ def _heart(scene: Scene) -> None:
 def _lungs(scene: Scene, low: int) -> None:
     canvas = scene.canvas
     box = (slice(None), slice(None), slice(low, canvas.shape[2]))
-    x, y, z = canvas.local(box)
+    x, y, _ = canvas.local(box)
     column = np.float32(24) + np.clip(y - 60, 0, 60) * np.float32(0.22)
     middle = column - np.abs(x + 4)
     room = smooth_max(
@@ -55,7 +55,7 @@ def _lungs(scene: Scene, low: int) -> None:
         scene.fill(box, half, hu=hu, tissue=tissue, over=over)
 
 
-def _lung_vessels(scene: Scene, box: tuple[slice, slice, slice]) -> F32:
+def _lung_vessels(scene: Scene, box: tuple[slice, slice, slice]) -> Field:
     """Return HU to add: lines where two smooth fields are both zero, thicker near the hilum."""
     first, second = (scene.canvas.noise(box, 17.0, scene.rng) for _ in range(2))
     wide, side = (scene.canvas.noise(box, 38.0, scene.rng) for _ in range(2))

@@ -106,7 +106,7 @@ def generate_phantom(
     torso = paint_torso(canvas, person, density, rng)
     scene = Scene(canvas, torso, person, density, rng)
     _paint_anatomy(scene)
-    lesion_masks, lesions = paint_lesions(scene, options.lesions)
+    lesion_masks, lesions = paint_lesions(scene, wanted=options.lesions)
     back = float(canvas.pose.to_scanner(np.array([[0.0, -66 - 28 * person.fatness, -230]]))[0, 1])
     paint_table(canvas, height_mm=back - rng.uniform(8, 18), center_mm=rng.uniform(-45, 45))
     add_texture_in_place(canvas, rng)
@@ -186,10 +186,7 @@ def _masks(
     masks: dict[str, npt.NDArray[np.bool_]] = {}
     for name in load_taxonomy().names:
         if name in STRUCTURES:
-            first, *more = STRUCTURES[name]
-            masks[name] = canvas.tissue == first
-            for tissue in more:
-                masks[name] |= canvas.tissue == tissue
+            masks[name] = canvas.is_any(STRUCTURES[name])
         else:
             masks[name] = lesions.get(name, np.zeros(canvas.shape, bool))
     return masks

@@ -11,7 +11,7 @@ from model.phantom.anatomy import CAVITY, Tissue
 from model.phantom.canvas import Box
 from model.phantom.scene import Scene
 from model.phantom.shapes import Path, Tube, rasterise
-from model.phantom.smooth import F32
+from model.phantom.smooth import Field
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def paint_gut(
     return tube
 
 
-def gas_level(scene: Scene, path: Path, content: Content) -> F32:
+def gas_level(scene: Scene, path: Path, content: Content) -> Field:
     """Return the scanner height of the gas level at every path point, shape (N,)."""
     along = path.along_mm
     marks = np.arange(0, along[-1] + content.run_mm, content.run_mm)
@@ -69,12 +69,12 @@ def gas_level(scene: Scene, path: Path, content: Content) -> F32:
 
 
 def fill_lumen(
-    scene: Scene, box: Box, lumen: F32, what: tuple[Content, float | F32], tissue: Tissue
+    scene: Scene, box: Box, lumen: Field, what: tuple[Content, float | Field], tissue: Tissue
 ) -> None:
     """Paint content and gas into the lumen of an organ that is already painted."""
     content, level = what
     canvas = scene.canvas
-    hu: float | F32 = content.hu
+    hu: float | Field = content.hu
     if content.mottle_hu > 0:
         first = canvas.noise(box, 7.0, scene.rng)
         bubbles = np.clip(first - np.float32(0.9), 0, 1.2) * np.float32(-11 * content.mottle_hu)

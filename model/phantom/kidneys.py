@@ -9,7 +9,7 @@ from model.phantom.anatomy import Tissue
 from model.phantom.canvas import Box
 from model.phantom.scene import Scene
 from model.phantom.shapes import Ellipsoid, rotation, smooth_max, spline_path
-from model.phantom.smooth import F32
+from model.phantom.smooth import Field
 
 _PLACES = {
     # side: (sign of x, usual centre, tissue)
@@ -21,7 +21,7 @@ _PLACES = {
 def paint_kidneys(scene: Scene) -> None:
     """Paint both kidneys, unless removed, and both adrenal glands."""
     for name, (side, center, tissue) in _PLACES.items():
-        place = scene.jitter(center, 5.0) + [0, 0, 3]
+        place = scene.jitter(np.add(center, (0, 0, 3)), 5.0)
         if name not in scene.patient.missing:
             alone = len([n for n in _PLACES if n in scene.patient.missing]) == 1
             _kidney(scene, side, place, (tissue, 1.25 if alone else 1.0))
@@ -59,7 +59,7 @@ def _kidney(scene: Scene, side: int, center: np.ndarray, what: tuple[Tissue, flo
     _collecting_system(scene, center, inward, side)
 
 
-def _parenchyma(scene: Scene, box: Box, distance: F32, sinus: F32) -> F32:
+def _parenchyma(scene: Scene, box: Box, distance: Field, sinus: Field) -> Field:
     """Return cortex HU with pyramids of medulla between the surface and the sinus."""
     density = scene.density
     lobes = scene.canvas.noise(box, 12.0, scene.rng)
@@ -110,7 +110,7 @@ def _adrenal(scene: Scene, side: int, center: tuple[float, float, float], tissue
     medial = np.abs(x + spread * back + 1) - thick
     lateral = np.maximum(lateral, np.abs(back - 8) - 11)
     medial = np.maximum(medial, np.abs(back - 6) - 9)
-    distance = smooth_max(np.minimum(lateral, medial), tall, 8.0) * np.float32(size)
+    distance = smooth_max(np.minimum(lateral, medial), tall, 3.0) * np.float32(size)
     distance += scene.canvas.noise(box, 12.0, rng) * np.float32(0.6)
     over = (Tissue.VISCERAL_FAT, Tissue.RENAL_FAT, Tissue.DIAPHRAGM, Tissue.FLUID)
     scene.fill(

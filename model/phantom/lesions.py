@@ -10,10 +10,10 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from model.phantom.anatomy import STRUCTURES, Tissue
-from model.phantom.canvas import Box
+from model.phantom.canvas import Box, depth_inside
 from model.phantom.scene import Scene
 from model.phantom.shapes import Ellipsoid, rotation
-from model.phantom.smooth import F32
+from model.phantom.smooth import Field
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,12 @@ class Kind:
 
 
 KINDS = (
-    Kind(("liver_tumor", "hepatic_vessel_tumor"), ("liver",), 0.5, 5, 22, 0.5, 0.8, False),
-    Kind(("pancreas_tumor",), ("pancreas",), 0.36, 1, 27, 0.3, 0.0, True),
-    Kind(("kidney_tumor",), ("kidney_right", "kidney_left"), 0.34, 2, 32, 0.37, 0.1, True),
-    Kind(("kidney_cyst",), ("kidney_right", "kidney_left"), 0.42, 4, 18, 0.45, 0.1, True),
-    Kind(("lung_tumor",), ("lung_right", "lung_left"), 0.35, 3, 18, 0.45, 1.0, False),
-    Kind(("colon_tumor",), ("colon",), 0.34, 1, 38, 0.22, -0.1, False),
+    Kind(("liver_tumor", "hepatic_vessel_tumor"), ("liver",), 0.5, 5, 22, 0.5, 0.8, swells=False),
+    Kind(("pancreas_tumor",), ("pancreas",), 0.36, 1, 27, 0.3, 0.0, swells=True),
+    Kind(("kidney_tumor",), ("kidney_right", "kidney_left"), 0.34, 2, 32, 0.37, 0.1, swells=True),
+    Kind(("kidney_cyst",), ("kidney_right", "kidney_left"), 0.42, 4, 18, 0.45, 0.1, swells=True),
+    Kind(("lung_tumor",), ("lung_right", "lung_left"), 0.35, 3, 18, 0.45, 1.0, swells=False),
+    Kind(("colon_tumor",), ("colon",), 0.34, 1, 38, 0.22, -0.1, swells=False),
 )
 TUMOR_FREE_SHARE = 0.2
 
@@ -72,7 +72,7 @@ _SWELLS_INTO = (Tissue.VISCERAL_FAT, Tissue.RENAL_FAT, Tissue.FLUID)
 
 
 def paint_lesions(
-    scene: Scene, wanted: bool | None
+    scene: Scene, *, wanted: bool | None
 ) -> tuple[dict[str, npt.NDArray[np.bool_]], tuple[Lesion, ...]]:
     """Paint lesions into the scene and return their masks and descriptions.
 
@@ -125,16 +125,14 @@ def _place(
 def _choose_center(scene: Scene, kind: Kind, host: str, radius: float) -> np.ndarray | None:
     """Return an anatomy point in the host at a depth that suits the kind; None when not in view."""
     canvas = scene.canvas
-    codes = np.isin(canvas.tissue, [int(t) for t in STRUCTURES[host]])
-    boxes = ndimage.find_objects(codes.astype(np.uint8))
-    if not boxes or codes.sum() * np.prod(canvas.spacing_mm) < 4000:
+    inside = canvas.is_any(STRUCTURES[host])
+    boxes = ndimage.find_objects(inside.view(np.uint8))
+    if not boxes or np.count_nonzero(inside) * np.prod(canvas.spacing_mm) < 4000:
         return None
     box = boxes[0]
-    step = 2 if codes[box].size > 120_000 else 1
-    thin = (slice(None, None, step),) * 3
-    part = np.pad(codes[box][thin], 1)
-    spacing = [value * step for value in canvas.spacing_mm]
-    depth = ndimage.distance_transform_edt(part, sampling=spacing)[1:-1, 1:-1, 1:-1]
+    step = 2 if inside[box].size > 120_000 else 1
+    part = inside[box][(slice(None, None, step),) * 3]
+    depth = depth_inside(part, canvas.spacing_mm, step)
     wanted = min(radius * kind.bulge, float(depth.max()) * 0.8)
     near = np.argwhere((depth > max(wanted, 1)) & (depth < max(wanted, 1) + radius + 6))
     if len(near) == 0:
@@ -144,7 +142,7 @@ def _choose_center(scene: Scene, kind: Kind, host: str, radius: float) -> np.nda
     return np.array([canvas.x[at], canvas.y[at], canvas.z[at]], float)
 
 
-def _paint(scene: Scene, kind: Kind, host: str, box: Box, distance: F32) -> npt.NDArray[np.bool_]:
+def _paint(scene: Scene, kind: Kind, host: str, box: Box, distance: Field) -> npt.NDArray[np.bool_]:
     """Paint a lesion and return its mask inside the box."""
     canvas = scene.canvas
     hosts = STRUCTURES[host]
@@ -152,10 +150,10 @@ def _paint(scene: Scene, kind: Kind, host: str, box: Box, distance: F32) -> npt.
         canvas.paint(box, distance, hu=scene.density.fat, tissue=hosts[0], over=_SWELLS_INTO)
     hu = _LOOKS[kind.structures[0]](scene, box, distance)
     canvas.paint(box, distance, hu=hu, tissue=None, over=hosts)
-    return (distance < 0) & np.isin(canvas.tissue[box], [int(t) for t in hosts])
+    return (distance < 0) & canvas.is_any(hosts, box)
 
 
-def _liver_tumor(scene: Scene, box: Box, distance: F32) -> F32:
+def _liver_tumor(scene: Scene, box: Box, distance: Field) -> Field:
     density = scene.density
     necrotic = scene.rng.random() < 0.4
     hu = _solid(scene, box, density.tumor - float(scene.rng.uniform(0, 18)), 9.0)
@@ -166,34 +164,34 @@ def _liver_tumor(scene: Scene, box: Box, distance: F32) -> F32:
     return hu
 
 
-def _kidney_tumor(scene: Scene, box: Box, distance: F32) -> F32:
+def _kidney_tumor(scene: Scene, box: Box, distance: Field) -> Field:
     hu = _solid(scene, box, scene.density.kidney_tumor, 20.0)
     return hu - np.clip(-distance - 8, 0, 8) * np.float32(scene.rng.uniform(0, 4))
 
 
-def _cyst(scene: Scene, box: Box, distance: F32) -> F32:
+def _cyst(scene: Scene, box: Box, distance: Field) -> Field:
     dense = 45 if scene.rng.random() < 0.08 else 0
     return np.full(distance.shape, scene.density.cyst + dense, np.float32)
 
 
-def _pancreas_tumor(scene: Scene, box: Box, distance: F32) -> F32:
+def _pancreas_tumor(scene: Scene, box: Box, distance: Field) -> Field:
     faint = 25.0 if scene.rng.random() < 0.15 else 0.0
     return _solid(scene, box, scene.density.pancreas_tumor + faint, 7.0)
 
 
-def _lung_tumor(scene: Scene, box: Box, distance: F32) -> F32:
+def _lung_tumor(scene: Scene, box: Box, distance: Field) -> Field:
     return _solid(scene, box, float(scene.rng.uniform(20, 60)), 8.0)
 
 
-def _colon_tumor(scene: Scene, box: Box, distance: F32) -> F32:
+def _colon_tumor(scene: Scene, box: Box, distance: Field) -> Field:
     return _solid(scene, box, scene.density.gut_wall + 2, 9.0)
 
 
-def _solid(scene: Scene, box: Box, hu: float, texture_hu: float) -> F32:
+def _solid(scene: Scene, box: Box, hu: float, texture_hu: float) -> Field:
     return np.float32(hu) + scene.canvas.noise(box, 9.0, scene.rng) * np.float32(texture_hu)
 
 
-_LOOKS: dict[str, Callable[[Scene, Box, F32], F32]] = {
+_LOOKS: dict[str, Callable[[Scene, Box, Field], Field]] = {
     "liver_tumor": _liver_tumor,
     "kidney_tumor": _kidney_tumor,
     "kidney_cyst": _cyst,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 
 from model.phantom.anatomy import Tissue
@@ -12,8 +14,7 @@ from model.phantom.skeleton import LEFT, RIGHT, wing_outline, wing_surface
 from model.phantom.tissue import Radiodensity
 from model.phantom.torso import Torso
 
-
-Course = tuple[tuple[tuple[float, float, float], ...], tuple[float, ...]]
+Course: TypeAlias = tuple[tuple[tuple[float, float, float], ...], tuple[float, ...]]
 
 _GIRDLE: tuple[tuple[Course, ...], ...] = (
     # Each muscle: courses on the right side with radii. Later muscles push earlier ones in.

@@ -57,7 +57,7 @@ class Patient:
         scale: Size along x, y, z over an average patient's.
         ascites: Whether free fluid fills the gaps between abdominal organs.
         oral_contrast: Whether stomach and bowel hold positive contrast medium.
-        difficulty: Names of traits that make the scan hard to read.
+        irregularity: How far shapes deviate from the average, about 0.6 to 1.5.
     """
 
     sex: str

@@ -29,7 +29,7 @@ def _bladder(scene: Scene) -> None:
     volume = float(np.clip(np.exp(rng.normal(np.log(170), 0.6)), 45, 560))
     shape = np.array([1.15, 0.95, 0.9]) * rng.normal(1, 0.06, 3)
     radii = shape * (volume * 1000 / (4.19 * shape.prod())) ** (1 / 3)
-    center = scene.jitter((0.0, 54.0, -268.0), 2.5) + [0, 0, radii[2] * 0.95]
+    center = scene.jitter((0.0, 54.0, -268.0 + radii[2] * 0.95), 2.5)
     found = scene.blob(Ellipsoid(tuple(center), tuple(radii)), rough_mm=1.8, knot_mm=30)
     if found is None:
         return

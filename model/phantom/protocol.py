@@ -90,6 +90,7 @@ class Protocol:
 def _draw(
     rng: np.random.Generator, weights: Mapping[Phase, float] | Mapping[FieldOfView, float]
 ) -> str:
-    names = sorted(weights)
-    p = np.array([weights[name] for name in names], float)
-    return str(rng.choice(names, p=p / p.sum()))
+    # Sorted, so that equal mixes draw alike whatever order they were written in.
+    ordered = sorted((str(name), weight) for name, weight in weights.items())
+    p = np.array([weight for _, weight in ordered], float)
+    return str(rng.choice([name for name, _ in ordered], p=p / p.sum()))

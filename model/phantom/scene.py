@@ -11,7 +11,7 @@ from model.phantom.anatomy import CAVITY, Tissue
 from model.phantom.canvas import Box, Canvas
 from model.phantom.patient import Patient
 from model.phantom.shapes import Ellipsoid, Path, Tube, rasterise
-from model.phantom.smooth import F32
+from model.phantom.smooth import Field
 from model.phantom.tissue import Radiodensity
 from model.phantom.torso import Torso
 
@@ -28,7 +28,7 @@ class Scene:
 
     def blob(
         self, shape: Ellipsoid, *, rough_mm: float = 1.5, knot_mm: float = 22.0
-    ) -> tuple[Box, F32] | None:
+    ) -> tuple[Box, Field] | None:
         """Return box and distance of an ellipsoid with an uneven surface; None when outside."""
         box = shape.box(self.canvas, 3 * rough_mm)
         if box is None:
@@ -40,9 +40,9 @@ class Scene:
     def fill(
         self,
         box: Box,
-        distance_mm: F32,
+        distance_mm: Field,
         *,
-        hu: float | F32,
+        hu: float | Field,
         tissue: Tissue,
         over: Iterable[Tissue] = CAVITY,
     ) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from model.phantom.anatomy import Tissue
 from model.phantom.canvas import Box, Canvas
 from model.phantom.shapes import Ellipsoid, rasterise, smooth_max, smooth_min, spline_path
-from model.phantom.smooth import F32
+from model.phantom.smooth import Field
 from model.phantom.tissue import Radiodensity
 from model.phantom.torso import Section, Torso
 
@@ -43,14 +43,14 @@ def paint_skeleton(canvas: Canvas, torso: Torso, density: Radiodensity) -> None:
         _femur(canvas, density, side)
 
 
-def bone_hu(distance: F32, density: Radiodensity, shell_mm: float = 2.2) -> F32:
+def bone_hu(distance: Field, density: Radiodensity, shell_mm: float = 2.2) -> Field:
     """Return marrow inside and cortical bone near the surface."""
     near = np.clip(1 + distance / np.float32(2 * shell_mm), 0, 1)
     return np.float32(density.marrow) + np.float32(density.cortical - density.marrow) * near
 
 
 def _bone(
-    canvas: Canvas, box: Box, distance: F32, density: Radiodensity, shell_mm: float = 2.2
+    canvas: Canvas, box: Box, distance: Field, density: Radiodensity, shell_mm: float = 2.2
 ) -> None:
     canvas.paint(box, distance, hu=bone_hu(distance, density, shell_mm), tissue=Tissue.BONE)
 
@@ -83,7 +83,7 @@ def _spine(canvas: Canvas, density: Radiodensity) -> None:
     canvas.paint(box, canal, hu=28.0, tissue=Tissue.CANAL)
 
 
-def _arch(x: F32, y: F32, up: F32) -> F32:
+def _arch(x: Field, y: Field, up: Field) -> Field:
     """Return the distance to lamina, pedicles, spinous, transverse and articular processes."""
     ring = np.abs(np.sqrt((x / 1.15) ** 2 + (y + 25) ** 2) - np.float32(12)) - np.float32(2.8)
     lamina = np.maximum(ring, np.abs(up + 4) - 11)
@@ -126,7 +126,7 @@ def _sacrum(canvas: Canvas, density: Radiodensity) -> None:
     _bone(canvas, box, crest.astype(np.float32), density, 1.6)
 
 
-def wing_surface(y: F32, z: F32) -> F32:
+def wing_surface(y: Field, z: Field) -> Field:
     """Return the distance of the iliac wing from the midline at (y, z)."""
     forward = y - np.float32(25)
     return (
@@ -136,7 +136,7 @@ def wing_surface(y: F32, z: F32) -> F32:
     )
 
 
-def wing_outline(y: F32, z: F32) -> F32:
+def wing_outline(y: Field, z: Field) -> Field:
     """Return the distance to the rim of the iliac wing in its own plane, negative inside."""
     crest = np.float32(-118) - np.float32(0.0117) * (y - 15) ** 2
     lower = np.float32(-240) + np.float32(0.0062) * (y - 25) ** 2
@@ -235,7 +235,7 @@ def _femur(canvas: Canvas, density: Radiodensity, side: int) -> None:
     canvas.tissue[box][inside] = code
 
 
-def _path_distance(canvas: Canvas, box: Box, points: np.ndarray, radii: np.ndarray) -> F32:
+def _path_distance(canvas: Canvas, box: Box, points: np.ndarray, radii: np.ndarray) -> Field:
     """Return the distance to a short path in anatomy space inside a given box."""
     x, y, z = canvas.local(box)
     best = np.full(x.shape, 1000, np.float32)

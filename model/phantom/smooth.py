@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-F32 = npt.NDArray[np.float32]
+Field: TypeAlias = npt.NDArray[np.floating[Any]]
+"""Real values on a grid or at points; float32 wherever they fill a volume."""
 
 _UNIT_SD = (151.0 / 315.0) ** 1.5
 """Standard deviation of a cubic B-spline field with independent unit coefficients, mean over
 position: the mean of the squared basis weights along one axis is 151/315."""
 
 
-def basis(position: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.intp], F32]:
+def basis(position: Field) -> tuple[npt.NDArray[np.intp], Field]:
     """Return first coefficient index and the four cubic B-spline weights at lattice positions.
 
     Args:
@@ -35,7 +37,7 @@ def basis(position: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.intp], F32
     return first.astype(np.intp), weights
 
 
-def basis_matrix(position: npt.NDArray[np.floating], knots: int) -> F32:
+def basis_matrix(position: Field, knots: int) -> Field:
     """Return the dense interpolation matrix from ``knots`` coefficients, shape (N, knots)."""
     first, weights = basis(np.clip(position, 0, knots - 4 + 0.999))
     matrix = np.zeros((len(position), knots), np.float32)
@@ -45,7 +47,7 @@ def basis_matrix(position: npt.NDArray[np.floating], knots: int) -> F32:
     return matrix
 
 
-def expand(coefficients: F32, matrices: tuple[F32, F32, F32]) -> F32:
+def expand(coefficients: Field, matrices: tuple[Field, Field, Field]) -> Field:
     """Return the field of a coefficient lattice (A, B, C) on a grid (I, J, K)."""
     along_k = coefficients @ matrices[2].T
     along_j = np.matmul(matrices[1], along_k)
@@ -53,7 +55,9 @@ def expand(coefficients: F32, matrices: tuple[F32, F32, F32]) -> F32:
     return (matrices[0] @ flat).reshape(matrices[0].shape[0], *along_j.shape[1:])
 
 
-def random_field(axes_mm: tuple[F32, F32, F32], knot_mm: float, rng: np.random.Generator) -> F32:
+def random_field(
+    axes_mm: tuple[Field, Field, Field], knot_mm: float, rng: np.random.Generator
+) -> Field:
     """Return a smooth field of unit standard deviation on a rectangular grid, shape (I, J, K).
 
     Args:
@@ -61,7 +65,7 @@ def random_field(axes_mm: tuple[F32, F32, F32], knot_mm: float, rng: np.random.G
         knot_mm: Distance of the lattice knots; structures are about this large.
         rng: Source of the coefficients.
     """
-    matrices: list[F32] = []
+    matrices: list[Field] = []
     for axis in axes_mm:
         position = (axis - axis[0]) / knot_mm
         matrices.append(basis_matrix(position, int(position[-1]) + 4))
@@ -80,7 +84,7 @@ class Displacement:
         knot_mm: Distance of the knots.
     """
 
-    coefficients: F32
+    coefficients: Field
     corner_mm: tuple[float, float, float]
     knot_mm: float
 
@@ -92,9 +96,10 @@ class Displacement:
         knots = int(np.ceil(2 * half_extent_mm / knot_mm)) + 4
         noise = rng.standard_normal((3, knots, knots, knots), np.float32)
         scale = np.float32(sd_mm / _UNIT_SD)
-        return cls(np.clip(noise, -2, 2) * scale, (-half_extent_mm,) * 3, knot_mm)
+        corner = (-half_extent_mm, -half_extent_mm, -half_extent_mm)
+        return cls(np.clip(noise, -2, 2) * scale, corner, knot_mm)
 
-    def on_grid(self, axis: int, axes_mm: tuple[F32, F32, F32]) -> F32:
+    def on_grid(self, axis: int, axes_mm: tuple[Field, Field, Field]) -> Field:
         """Return one component on a rectangular grid, in mm, shape (I, J, K)."""
         knots = self.coefficients.shape[1]
         matrices = [
@@ -103,17 +108,16 @@ class Displacement:
         ]
         return expand(self.coefficients[axis], (matrices[0], matrices[1], matrices[2]))
 
-    def at(self, points_mm: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    def at(self, points_mm: Field) -> Field:
         """Return the displacement at points, in mm, shape (N, 3)."""
         last = self.coefficients.shape[1] - 4 + 0.999
-        total = np.ones((len(points_mm), 1, 1, 1), np.float32)
-        index: list[npt.NDArray[np.intp]] = []
-        for axis in range(3):
-            place = (points_mm[:, axis] - self.corner_mm[axis]) / self.knot_mm
-            first, weights = basis(np.clip(place, 0, last))
-            index.append(first[:, None] + np.arange(4))
-            total = total * np.expand_dims(weights, [d for d in (1, 2, 3) if d != axis + 1])
+        place = np.clip((points_mm - np.array(self.corner_mm)) / self.knot_mm, 0, last)
+        first, weights = basis(place.reshape(-1))
+        index = (first[:, None] + np.arange(4)).reshape(-1, 3, 4)
+        w = weights.reshape(-1, 3, 4)
         near = self.coefficients[
-            :, index[0][:, :, None, None], index[1][:, None, :, None], index[2][:, None, None, :]
+            :, index[:, 0, :, None, None], index[:, 1, None, :, None], index[:, 2, None, None, :]
         ]
-        return (near * total).sum(axis=(2, 3, 4)).T
+        near = (near * w[:, 2, None, None, :]).sum(axis=-1)
+        near = (near * w[:, 1, None, :]).sum(axis=-1)
+        return (near * w[:, 0]).sum(axis=-1).T

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from model.phantom.anatomy import Tissue
 from model.phantom.canvas import Canvas
 from model.phantom.patient import Patient
-from model.phantom.smooth import F32
+from model.phantom.smooth import Field
 from model.phantom.tissue import Radiodensity
 
-Profile = npt.NDArray[np.floating]
+Profile: TypeAlias = Field
 
 _LEVELS = np.array([200, 120, 60, 0, -60, -120, -180, -230, -270, -330.0])
 _HALF_WIDTH = np.array([138, 146, 145, 140, 136, 138, 146, 153, 156, 154.0])
@@ -61,6 +61,7 @@ class Section:
         Args:
             angle: Direction from the centre: 0 to the right, pi / 2 to the front.
             z: Height of every point.
+            inset_mm: Depth under the surface.
         """
         c, s = np.cos(angle), np.sin(angle)
         a, b = self.half_width(z), self.half_depth(z)
@@ -85,10 +86,10 @@ class Torso:
     """
 
     section: Section
-    height: F32
-    wall_depth: F32
-    cavity_depth: F32
-    below_dome: F32
+    height: Field
+    wall_depth: Field
+    cavity_depth: Field
+    below_dome: Field
 
 
 def paint_torso(
@@ -124,7 +125,7 @@ def paint_torso(
     return Torso(section, height, wall_depth, cavity_depth, below_dome)
 
 
-def _wall_depth(canvas: Canvas, section: Section, height: F32) -> tuple[F32, F32]:
+def _wall_depth(canvas: Canvas, section: Section, height: Field) -> tuple[Field, Field]:
     y = canvas.y - section.center_y(height).astype(np.float32)
     radius = np.sqrt(canvas.x * canvas.x + y * y) + np.float32(0.1)
     u = np.abs(canvas.x) / section.half_width(height).astype(np.float32)
@@ -139,13 +140,13 @@ def _wall_depth(canvas: Canvas, section: Section, height: F32) -> tuple[F32, F32
     return radius / rho - radius + bulge * behind * behind, frontness
 
 
-def _muscle_distance(wall_depth: F32, cavity_depth: F32, height: F32) -> F32:
+def _muscle_distance(wall_depth: Field, cavity_depth: Field, height: Field) -> Field:
     """Return the distance to the muscular wall: all round the belly, a lining in the pelvis."""
     lining = np.interp(height, [-140, -122], [13, 300]).astype(np.float32)
     return np.maximum(-wall_depth, -(cavity_depth + lining))
 
 
-def _fat_thickness(patient: Patient, frontness: F32, height: F32) -> F32:
+def _fat_thickness(patient: Patient, frontness: Field, height: Field) -> Field:
     fat = patient.fatness
     female = 0.0 if patient.is_male else 1.0
     hips = np.interp(height, [-300, -230, -120, 0, 100], [1.25, 1.3, 1.0, 0.8, 0.6])
@@ -158,14 +159,14 @@ def _fat_thickness(patient: Patient, frontness: F32, height: F32) -> F32:
     return base + (end - base) * square
 
 
-def _back_furrow(canvas: Canvas, frontness: F32, height: F32) -> F32:
+def _back_furrow(canvas: Canvas, frontness: Field, height: Field) -> Field:
     behind = np.clip(-frontness, 0, 1)
     near = np.float32(1) / (1 + (canvas.x / np.float32(16)) ** 2)
     cleft = np.interp(height, [-250, -200, -150], [34, 12, 8]).astype(np.float32)
     return cleft * behind * behind * near
 
 
-def _wall_thickness(canvas: Canvas, frontness: F32, height: F32) -> F32:
+def _wall_thickness(canvas: Canvas, frontness: Field, height: Field) -> Field:
     aside = np.abs(canvas.x)
     rectus = 2.5 + 9 * np.clip(1 - ((aside - 34) / 31) ** 2, 0, None)
     lateral = np.clip((aside - 68) / 24, 0, 1) * np.clip(frontness + 0.9, 0, 1)
@@ -175,7 +176,7 @@ def _wall_thickness(canvas: Canvas, frontness: F32, height: F32) -> F32:
     return (np.float32(13) + (abdominal - 13) * belly).astype(np.float32)
 
 
-def _narrow_to_pelvis_in_place(cavity_depth: F32, canvas: Canvas, height: F32) -> None:
+def _narrow_to_pelvis_in_place(cavity_depth: Field, canvas: Canvas, height: Field) -> None:
     low = np.flatnonzero(height < -112)
     if low.size == 0:
         return
@@ -194,7 +195,7 @@ def _narrow_to_pelvis_in_place(cavity_depth: F32, canvas: Canvas, height: F32) -
     cavity_depth[part] = np.minimum(cavity_depth[part], depth)
 
 
-def _back_muscle(canvas: Canvas, height: F32) -> F32:
+def _back_muscle(canvas: Canvas, height: Field) -> Field:
     """Return the distance in front of the muscles beside the spine, negative inside them."""
     aside = np.abs(canvas.x)
     chest = np.interp(height, [-40, 20], [0, 1]).astype(np.float32)
@@ -204,7 +205,7 @@ def _back_muscle(canvas: Canvas, height: F32) -> F32:
     return (canvas.y - low - (lumbar + (thoracic - lumbar) * chest)).astype(np.float32)
 
 
-def _dome(canvas: Canvas, cavity_depth: F32, rng: np.random.Generator) -> F32:
+def _dome(canvas: Canvas, cavity_depth: Field, rng: np.random.Generator) -> Field:
     """Return the height of the diaphragm above every voxel, in anatomy mm."""
     right = 104 + rng.normal(0, 8)
     left = right - 20 + rng.normal(0, 5)

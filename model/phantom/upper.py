@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.phantom.anatomy import Tissue
+from model.phantom.anatomy import CAVITY, Tissue
 from model.phantom.canvas import Box
 from model.phantom.scene import Scene
 from model.phantom.shapes import Ellipsoid, Tube, rasterise, rotation, smooth_max, spline_path
-from model.phantom.smooth import F32
+from model.phantom.smooth import Field
 
 
 def paint_pancreas(scene: Scene) -> None:
@@ -50,7 +50,7 @@ def paint_spleen(scene: Scene) -> None:
     rng = scene.rng
     volume = float(np.clip(np.exp(rng.normal(np.log(195), 0.38)), 85, 600))
     grow = (volume / 195) ** (1 / 3)
-    center = scene.jitter((-106.0, 10.0, 24.0), 4.0) + [8 * (grow - 1), 0, -6 * (grow - 1)]
+    center = scene.jitter((-114.0 + 8 * grow, 10.0, 30.0 - 6 * grow), 4.0)
     turn = rotation(about_x=rng.normal(-18, 6), about_z=rng.normal(-12, 6))
     shape = Ellipsoid(tuple(center), tuple(np.array([37.0, 54, 53]) * grow), turn)
     found = scene.blob(shape, rough_mm=2.2, knot_mm=30)
@@ -63,10 +63,10 @@ def paint_spleen(scene: Scene) -> None:
     ).distance(scene.canvas, box)
     distance = smooth_max(distance, -hollow, 8.0)
     bounds = smooth_max(3 - scene.torso.cavity_depth[box], 3 - scene.torso.below_dome[box], 5.0)
-    room = np.isin(scene.canvas.tissue[box], over) & (bounds < 0)
+    room = scene.canvas.is_any(over, box) & (bounds < 0)
     shift = _shift_to_volume(scene, distance, room, (volume, 14.0))
     distance = smooth_max(bounds, distance - np.float32(shift), 5.0)
-    hu: float | F32 = scene.density.spleen
+    hu: float | Field = scene.density.spleen
     if scene.patient.phase == "arterial":
         hu = hu + scene.canvas.noise(box, 10.0, rng) * np.float32(22)
     scene.fill(box, distance, hu=hu, tissue=Tissue.SPLEEN, over=over)
@@ -114,13 +114,13 @@ def paint_liver(scene: Scene) -> None:
     bounds, free = _liver_distance(scene, box)
     mean = 1560 if scene.patient.is_male else 1380
     volume = float(np.clip(rng.normal(mean, 260), 900, 2500))
-    allowed = np.isin(scene.canvas.tissue[box], [Tissue.VISCERAL_FAT, Tissue.FLUID])
+    allowed = scene.canvas.is_any(CAVITY, box)
     grow = _shift_to_volume(scene, free, allowed & (bounds < 0), (volume, 22.0))
     distance = smooth_max(bounds, free - np.float32(grow), 7.0)
     scene.fill(box, distance, hu=scene.density.liver, tissue=Tissue.LIVER)
 
 
-def _liver_distance(scene: Scene, box: Box) -> tuple[F32, F32]:
+def _liver_distance(scene: Scene, box: Box) -> tuple[Field, Field]:
     """Return the distance to the walls around the liver and to its own free surface."""
     rng = scene.rng
     x, y, z = scene.canvas.local(box)
@@ -140,7 +140,7 @@ def _liver_distance(scene: Scene, box: Box) -> tuple[F32, F32]:
 
 
 def _shift_to_volume(
-    scene: Scene, free: F32, allowed: np.ndarray, goal: tuple[float, float]
+    scene: Scene, free: Field, allowed: np.ndarray, goal: tuple[float, float]
 ) -> float:
     """Return how far to move a free surface out so that the organ reaches a volume.
 
