@@ -5,6 +5,7 @@ Usage: check_files.py [FILE...]; without files, every file that git tracks or wo
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,9 @@ def main(arguments: list[str]) -> int:
 
 
 def tracked_files() -> list[Path]:
-    """Return what git tracks or would add here, relative to this folder; outside git, nothing."""
+    """Return what git tracks or would add here, relative to this folder; without git, nothing."""
+    if shutil.which("git") is None:
+        return []
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - no input in it
     return [Path(name) for name in listed.stdout.decode().split("\0") if name]
