@@ -92,11 +92,13 @@ def annotate_volume(
     brought to the native grid, inside its box, in slabs. No float tensor of all structures exists
     beyond one window's thickness.
 
-    Peak memory in bytes, for M members of Q structures, V native voxels, W working voxels, a box
-    of N native voxels (the structure at hand): ``2 V`` (the caller's volume), ``M * Q * W`` for
-    probabilities, ``(M + 1) * Q * W / 8`` for claims, then the larger of the sliding window's (see
-    ``predict_probabilities``) with ``9 * W`` for the volume and the body, and about ``(2 * M + 9)
-    * N``. ``benchmarks/annotate_memory.py`` measures it.
+    Peak memory in bytes, for M members of Q structures, V native voxels, W working voxels and the
+    largest box of N native voxels: the caller's volume ``2 * V``; every member's probabilities
+    ``M * Q * W``; claims ``(M + 1) * Q * W / 8``; and the larger of two stages: a member's run, with
+    ``9 * W`` for the volume and the body beside the sliding window's own (see
+    ``predict_probabilities``), or a structure at a time, about ``(2 * M + 7) * N``, and
+    ``(M + 3) * N`` of a result that the caller still holds when it asks for the next.
+    ``benchmarks/annotate_memory.py`` measures it.
 
     On a CPU two runs with the same number of threads give the same bytes.
 

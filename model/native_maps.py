@@ -79,8 +79,7 @@ def native_maps(
         for part, values in _slabs(votes, box, spacing_mm, device):
             members[..., part] = _levels(values)
             mean[..., part] = _levels(torch.tensordot(weights, values, dims=1))
-            spread = torch.std(values, dim=0, correction=0) * 2.0
-            deviation[..., part] = spread.round_().clamp_(0, 255).byte().cpu().numpy()
+            deviation[..., part] = _deviation(values)
     named = {vote.member: members[index] for index, vote in enumerate(votes)}
     return NativeMaps(named, mean, deviation)
 
@@ -133,6 +132,12 @@ def _map(vote: Vote, box: Box, spacing_mm: Triple, axis: int) -> AxisMap:
 def _levels(values: Tensor) -> Bytes:
     """Round float levels to uint8, exact halves down: above 127 if and only if p > 0.5."""
     return torch.ceil(values - (0.5 + _TIE)).clamp_(0, 255).byte().cpu().numpy()
+
+
+def _deviation(values: Tensor) -> Bytes:
+    """Return 510 times the deviation of p over members; torch.std over a short axis is far slower."""
+    squared = (values - values.mean(dim=0)).square_().mean(dim=0)
+    return squared.sqrt_().mul_(2.0).round_().clamp_(0, 255).byte().cpu().numpy()
 
 
 def _foreground_mm(vote: Vote, native_mm: Triple) -> tuple[list[float], list[float]] | None:

@@ -140,10 +140,14 @@ class _Ring:
         """Add a window's logits (Q, a, b, depth), whose first voxel is ``corner``."""
         i, j, k = corner
         rows, columns = slice(i, i + weight.shape[0]), slice(j, j + weight.shape[1])
-        shift = k % self._depth
-        weighted = torch.roll(logits.float() * weight, shift, dims=-1)
-        self._sums[:, rows, columns] += weighted
-        self._weights[rows, columns] += torch.roll(weight, shift, dims=-1)
+        kept = self._depth - k % self._depth
+        for window, slots in (
+            (slice(0, kept), slice(self._depth - kept, self._depth)),
+            (slice(kept, self._depth), slice(0, self._depth - kept)),
+        ):
+            sums = self._sums[:, rows, columns, slots]
+            sums.addcmul_(logits[..., window].float(), weight[..., window])
+            self._weights[rows, columns, slots] += weight[..., window]
 
     def finish_in_place(self, start: int, stop: int) -> Iterator[tuple[int, int, int, Tensor]]:
         """Yield (start, stop, structure, uint8 (I, J, n)) of finished slices; free their slots."""
