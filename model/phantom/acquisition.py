@@ -49,8 +49,8 @@ def paint_table(canvas: Canvas, *, height_mm: float, center_mm: float) -> None:
     edge = np.float32(canvas.edge_mm)
     slab = np.clip(0.5 - np.maximum(np.maximum(-depth, depth - thick), width) / edge, 0, 1)
     hu += slab * np.float32(85)
-    shell = np.abs(np.abs(depth - thick / 2) - (thick / 2 - 1)) - np.float32(1.0)
-    hu += np.clip(0.5 - np.maximum(shell, width) / edge, 0, 1) * np.float32(950)
+    shell = np.abs(np.abs(depth - thick / 2) - (thick / 2 - 1.5)) - np.float32(1.5)
+    hu += np.clip(0.5 - np.maximum(shell, width) / edge, 0, 1) * np.float32(1050)
     table = np.broadcast_to(hu[:, :, None], canvas.shape)
     air = canvas.tissue == Tissue.AIR
     np.maximum(canvas.hu, table, out=canvas.hu, where=air)

@@ -133,8 +133,10 @@ def _liver_distance(scene: Scene, box: Box) -> tuple[Field, Field]:
     lower = 8 - steep * x - 0.16 * (y - 70) - 0.0012 * np.clip(x - 60, 0, None) ** 2
     below = (lower - z) * np.float32(0.82)
     free = smooth_max(left.astype(np.float32), below.astype(np.float32), 26.0)
-    kidney_bed = Ellipsoid((50.0, -12.0, -42.0), (52, 46, 88)).distance(scene.canvas, box)
-    free = smooth_max(free, -kidney_bed, 12.0)
+    # Kidney and adrenal gland lie behind the liver, not in it.
+    for place, radii in (((50.0, -12.0, -42.0), (52, 46, 88)), ((26.0, 18.0, 24.0), (20, 24, 32))):
+        bed = Ellipsoid(place, radii).distance(scene.canvas, box)
+        free = smooth_max(free, -bed, 12.0)
     rough = scene.canvas.noise(box, 42.0, rng) * np.float32(5.0 * scene.patient.irregularity)
     return bounds, free + rough
 

@@ -11,7 +11,7 @@ from model.phantom.protocol import FieldOfView, Phase, Protocol
 
 COARSE = Protocol(spacing_mm=(6.0, 6.0, 6.0), slice_thickness_mm=6.0, noise_sd_hu=(8.0, 9.0))
 TAXONOMY = load_taxonomy()
-SEEDS = (0, 1, 2, 3)
+SEEDS = (0, 1, 2)
 
 
 @cache
@@ -216,7 +216,7 @@ def test_phases_differ_as_contrast_does() -> None:
 
 
 def test_equal_arguments_give_equal_bytes() -> None:
-    options = PatientOptions(field=FieldOfView.UPPER_ABDOMEN)
+    options = PatientOptions(field=FieldOfView.PELVIS)
 
     first, second = (generate_phantom(9, protocol=COARSE, patient=options) for _ in range(2))
 
