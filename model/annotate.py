@@ -94,10 +94,10 @@ def annotate_volume(
 
     Peak memory in bytes, for M members of Q structures, V native voxels, W working voxels and the
     largest box of N native voxels: the caller's volume ``2 * V``; every member's probabilities
-    ``M * Q * W``; claims ``(M + 1) * Q * W / 8``; and the larger of two stages: a member's run, with
-    ``9 * W`` for the volume and the body beside the sliding window's own (see
-    ``predict_probabilities``), or a structure at a time, about ``(2 * M + 7) * N``, and
-    ``(M + 3) * N`` of a result that the caller still holds when it asks for the next.
+    ``M * Q * W``; claims ``(M + 1) * Q * W / 8``; and the larger of two stages: a member's run,
+    with ``9 * W`` for the volume and the body beside the sliding window's own (see
+    ``predict_probabilities``), or a structure at a time, about ``(2 * M + 7) * N``, and ``(M + 3)
+    * N`` of a result that the caller still holds when it asks for the next.
     ``benchmarks/annotate_memory.py`` measures it.
 
     On a CPU two runs with the same number of threads give the same bytes.

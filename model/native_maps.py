@@ -135,7 +135,7 @@ def _levels(values: Tensor) -> Bytes:
 
 
 def _deviation(values: Tensor) -> Bytes:
-    """Return 510 times the deviation of p over members; torch.std over a short axis is far slower."""
+    """Return 510 times the deviation of p over members; torch.std is far slower on a short axis."""
     squared = (values - values.mean(dim=0)).square_().mean(dim=0)
     return squared.sqrt_().mul_(2.0).round_().clamp_(0, 255).byte().cpu().numpy()
 
