@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from configs.errors import CaseError, StorageError, UsageError
+from storage.blocked_copy import copy_in_blocks
 from storage.grid import Box, Grid, QForm, affine_tuple, box_shape, box_slices
 from storage.image_stream import ImageStream
 from storage.mask_file import write_uint8_nifti
@@ -91,7 +92,10 @@ def decode_mask(source: bytes | Path | None, box: Box | None, grid: Grid) -> npt
     Raises:
         StorageError: The bytes are damaged or do not fill the box.
     """
-    return decode_map(source, box, grid).astype(np.bool_)
+    full = np.zeros(grid.ras_shape, np.bool_)
+    if source is not None and box is not None:
+        full[box_slices(grid.box_to_ras(box))] = decode_crop(source, box, grid)
+    return full
 
 
 def decode_map(source: bytes | Path | None, box: Box | None, grid: Grid) -> npt.NDArray[np.uint8]:
@@ -120,7 +124,9 @@ def decode_crop(source: bytes | Path, box: Box, grid: Grid) -> npt.NDArray[np.ui
         native = _unpack(data, box_shape(box), name)
     except (CaseError, OSError) as error:
         raise StorageError(f"a stored mask must be whole and readable; {error}") from error
-    return np.ascontiguousarray(grid.array_to_ras(native), np.uint8)
+    crop_ras = np.empty(box_shape(grid.box_to_ras(box)), np.uint8)
+    copy_in_blocks(crop_ras, grid.array_to_ras(native))
+    return crop_ras
 
 
 def _encode(crop_ras: npt.NDArray[np.generic], box_ras: Box, grid: Grid) -> EncodedMask:

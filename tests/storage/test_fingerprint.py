@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from configs.errors import StorageError
 from storage.fingerprint import (
+    CELL_MM,
     CELLS,
     TWIN_THRESHOLD,
     find_twins,
@@ -25,7 +26,7 @@ Scan = tuple[npt.NDArray[np.int16], tuple[float, float, float]]
 def body(seed: int) -> Scan:
     """A body whose bowels, bones and outline differ from seed to seed, 4 x 4 x 4 mm."""
     rng = np.random.default_rng(seed)
-    i, j, k = np.meshgrid(*(np.arange(n) for n in (80, 60, 70)), indexing="ij")
+    i, j, k = np.meshgrid(*(np.arange(n) for n in (80, 60, 70)), indexing="ij", sparse=True)
     wide, deep = rng.uniform(28, 36), rng.uniform(18, 26)
     waist = 1 + 0.1 * np.sin(k / 12 + rng.uniform(0, 6))
     radius = ((i - 40) / (wide * waist)) ** 2 + ((j - 30) / (deep * waist)) ** 2
@@ -57,12 +58,12 @@ def test_a_picture_is_a_mean_of_clipped_hu_round_the_body() -> None:
     hu = np.full((20, 16, 2), -1000, np.int16)
     hu[5:15, 4:12] = 50
 
-    fingerprint = fingerprint_of(hu, (25.0, 25.0, 5.0))
+    fingerprint = fingerprint_of(hu, (CELL_MM, CELL_MM, 5.0))
 
     picture = np.frombuffer(fingerprint, np.uint8).reshape(CELLS, CELLS)
     expected = np.zeros((CELLS, CELLS), np.uint8)
     # 50 HU is half way from -200 to 300; ten by eight voxels of one cell each, centred.
-    expected[3:13, 4:12] = 128
+    expected[7:17, 8:16] = 128
     np.testing.assert_array_equal(picture, expected)
 
 
@@ -139,5 +140,5 @@ def test_a_scan_of_one_value_has_a_fingerprint_that_is_like_nothing(value: int) 
 
 
 def test_bytes_that_are_no_fingerprint_are_refused() -> None:
-    with pytest.raises(StorageError, match="pictures of 256 bytes"):
+    with pytest.raises(StorageError, match="pictures of 576 bytes"):
         fingerprint_similarity(b"abc", bytes(CELLS**2))
