@@ -68,6 +68,9 @@ def main() -> None:
         "",
         *_pairs_table("Pairs of real CTs", real),
         "",
+        "example_ct_slab is a part of example_ct. grid_mismatch is the scan of aorta_crop cut "
+        "otherwise, in plane as well, and is missed.",
+        "",
         *_distribution("Pairs of different phantoms", phantoms),
         "",
     ]
