@@ -55,7 +55,7 @@ class IntakeSettings(_Section):
     max_voxels: int = Field(default=1 << 30, gt=0)
     min_slices: int = Field(default=8, ge=1)
     patient_pattern: str | None = None
-    twin_similarity: float = Field(default=0.95, gt=0, le=1)
+    twin_similarity: float = Field(default=0.97, gt=0, le=1)
 
 
 class AnnotateSettings(_Section):

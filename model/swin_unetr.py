@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.networks.nets.swin_unetr import SwinUNETR
 from torch import Tensor, nn
 
 from configs.errors import ModelError
@@ -77,6 +76,9 @@ class SwinUnetrBackbone(Backbone):
             ModelError: The options do not fit one another.
         """
         super().__init__()
+        # Importing MONAI takes seconds and brings nibabel; who wants another backbone is spared.
+        from monai.networks.nets.swin_unetr import SwinUNETR
+
         try:
             network = SwinUNETR(
                 in_channels=1,

@@ -6,7 +6,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.errors import UsageError
+from configs.errors import StorageError, UsageError
+from configs.settings import MemberSettings
 
 _SETTINGS_TEMPLATE = """\
 # Settings of this AtlasLoop workspace. A flag or an ATLASLOOP_SECTION__NAME variable goes before
@@ -106,3 +107,22 @@ def open_workspace(root: Path) -> Workspace:
             "`atlasloop init`, or name one with --workspace"
         )
     return workspace
+
+
+def join_committee(workspace: Workspace, member: MemberSettings) -> None:
+    """Append a member to the committee in ``atlasloop.toml``; everything above it stays as it is.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    entry = (
+        f'\n[[committee]]\nname = "{member.name}"\nfamily = "{member.family}"\n'
+        f'weights = "{member.weights}"\n'
+    )
+    text = workspace.settings_path.read_text(encoding="utf-8")
+    temporary = workspace.settings_path.with_suffix(".part")
+    try:
+        temporary.write_text(text.rstrip("\n") + "\n" + entry, encoding="utf-8")
+        temporary.replace(workspace.settings_path)
+    except OSError as error:
+        raise StorageError(f"atlasloop.toml cannot be written: {error.strerror}") from error
