@@ -24,17 +24,25 @@ class MaskedLoss:
         reduction: How the pairs of a batch are joined. With ``sum`` a structure keeps its gradient
             however many neighbours are annotated.
         smooth: The constant s, in voxels.
+        overlap: ``dice`` for the term above. ``log_dice`` takes minus the logarithm of the
+            coefficient instead: then foreground and background of a structure pull alike whatever
+            its size, and a network that still predicts nothing at all learns small structures
+            several times sooner.
 
     Source:
         Equal weights and mean over pairs: Liu et al. 2023. Sum: Ulrich et al. 2023 (MultiTalent).
+        Logarithm of Dice: Wong et al. 2018.
     """
 
     reduction: Literal["mean", "sum"] = "mean"
     smooth: float = 1.0
+    overlap: Literal["dice", "log_dice"] = "dice"
 
     def __post_init__(self) -> None:
         if self.reduction not in ("mean", "sum"):
             raise ModelError(f"reduction must be mean or sum, got {self.reduction!r}")
+        if self.overlap not in ("dice", "log_dice"):
+            raise ModelError(f"overlap must be dice or log_dice, got {self.overlap!r}")
         if self.smooth <= 0:
             raise ModelError(f"smooth must be positive, got {self.smooth}")
 
@@ -74,7 +82,8 @@ class MaskedLoss:
         overlap = (probabilities * weighted_truth).sum(1)
         predicted = probabilities if weight is None else probabilities * weight
         total = predicted.sum(1) + weighted_truth.sum(1)
-        return 1 - (2 * overlap + self.smooth) / (total + self.smooth)
+        coefficient = (2 * overlap + self.smooth) / (total + self.smooth)
+        return 1 - coefficient if self.overlap == "dice" else -coefficient.log()
 
 
 def _cross_entropy(logits: Tensor, truth: Tensor, weight: Tensor | None) -> Tensor:

@@ -14,6 +14,7 @@ from configs.errors import ConfigError, ModelError
 from configs.taxonomy import load_taxonomy
 from model.augmentation import AugmentationSettings
 from model.encoding import EncodingKind, TextVectors
+from model.feature_bundle import FeatureBundle
 from model.inference_settings import InferenceSettings
 from model.masked_loss import MaskedLoss
 from model.training_patches import PatchSampler, TrainingBatch
@@ -21,7 +22,11 @@ from model.training_samples import TrainingSample, prepare_samples
 from model.universal import UniversalNetwork, build_network
 
 _LESION_WEIGHT = 1.5
-_CLIP_NORM = 5.0
+_CLIP_NORM = 1.0
+# A step of Adam moves the weights of all 512 inputs of the controller alike, so that what it
+# writes into the head would jump by more than its size; the head's ReLUs then die.
+_CONTROLLER_RATE = 0.1
+_ENCODING_RATE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,10 @@ class TrainingSettings:
         warmup: Share of the steps that the warm-up takes.
         autocast: Type of the multiplications; None for float32.
         reduction: How the loss joins annotated pairs.
+        overlap: Which form of Dice the loss takes.
+        loss_stride: Every n-th voxel along each axis, from a random start, enters head and loss.
+            Dice and cross-entropy of such a sub-grid estimate those of the patch, and cost n^3
+            times less.
         prior_logit: Logit that a new network starts with in every voxel; most voxels are
             background for every structure, and need not be learned to be.
         augmentation: None trains on patches as they are.
@@ -57,16 +66,17 @@ class TrainingSettings:
     warmup: float = 0.1
     autocast: Literal["bfloat16"] | None = "bfloat16"
     reduction: Literal["mean", "sum"] = "mean"
+    overlap: Literal["dice", "log_dice"] = "log_dice"
+    loss_stride: int = 1
     prior_logit: float = -3.0
     augmentation: AugmentationSettings | None = field(default_factory=AugmentationSettings)
     case_limit: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.batch_size, self.steps) < 1:
-            raise ConfigError(
-                f"batch_size and steps must be at least 1, got {self.batch_size} and {self.steps}"
-            )
+        counts = (self.batch_size, self.steps, self.loss_stride)
+        if min(counts) < 1:
+            raise ConfigError(f"batch_size, steps and loss_stride must be at least 1, got {counts}")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ConfigError(f"learning_rate must be positive, got {self.learning_rate}")
         if not 0 <= self.warmup < 1:
@@ -141,6 +151,7 @@ def train_member(
             device=device,
         ),
         patch=settings.inference.patch,
+        target_stride=settings.loss_stride,
         weights=_aim_weights(structures),
         augmentation=settings.augmentation,
     )
@@ -171,16 +182,21 @@ class _Steps:
 
     def __init__(self, network: UniversalNetwork, settings: TrainingSettings) -> None:
         self._network = network.train()
-        self._loss = MaskedLoss(reduction=settings.reduction)
+        self._loss = MaskedLoss(reduction=settings.reduction, overlap=settings.overlap)
         self._autocast = settings.autocast is not None
-        matrices = [weight for weight in network.parameters() if weight.dim() > 1]
-        others = [weight for weight in network.parameters() if weight.dim() <= 1]
+        controller = list(network.head.controller.parameters())
+        table = list(network.encoding.parameters())
+        special = {id(weight) for weight in (*controller, *table)}
+        body = [weight for weight in network.parameters() if id(weight) not in special]
         self._optimizer = torch.optim.AdamW(
             [
-                {"params": matrices, "weight_decay": settings.weight_decay},
-                {"params": others, "weight_decay": 0.0},
+                {"params": [weight for weight in body if weight.dim() > 1]},
+                {"params": [weight for weight in body if weight.dim() <= 1], "weight_decay": 0.0},
+                {"params": controller, "lr": _CONTROLLER_RATE * settings.learning_rate},
+                {"params": table, "lr": _ENCODING_RATE * settings.learning_rate},
             ],
             lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
             betas=(0.9, 0.99),
         )
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -190,8 +206,14 @@ class _Steps:
 
     def take(self, batch: TrainingBatch) -> float | None:
         """Take one step and return its loss; None, and no step, when it is not finite."""
+        network = self._network
         with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self._autocast):
-            logits = self._network(batch.images, batch.structure_index)
+            features = network.backbone(batch.images)
+            dec = features.dec[(..., *batch.target_grid)]
+            logits = network.head(
+                FeatureBundle(dec=dec, bottleneck=features.bottleneck),
+                network.encoding(batch.structure_index),
+            )
         loss: Tensor = self._loss(logits, batch.target, batch.mask)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -22,12 +22,14 @@ class TrainingBatch:
     Attributes:
         images: Intensities in [0, 1], float32, shape (B, 1, I, J, K).
         structure_index: Structures annotated in any of the patches, int64, shape (Q,).
-        target: 0 or 1, uint8, shape (B, Q, I, J, K).
+        target_grid: Voxels of the patch that the target covers, along (I, J, K).
+        target: 0 or 1 on that grid, uint8, shape (B, Q, i, j, k).
         mask: Whether a structure is annotated in a patch, bool, shape (B, Q).
     """
 
     images: Tensor
     structure_index: Tensor
+    target_grid: tuple[slice, slice, slice]
     target: Tensor
     mask: Tensor
 
@@ -39,12 +41,14 @@ class PatchSampler:
     Attributes:
         samples: Where from.
         patch: Size in working voxels (I, J, K).
+        target_stride: Every n-th voxel along each axis, from a random start, gets a target.
         weights: How often each structure is aimed at relative to the others, shape (n,).
         augmentation: None for patches as they are.
     """
 
     samples: Sequence[PreparedSample]
     patch: tuple[int, int, int]
+    target_stride: int
     weights: Tensor
     augmentation: AugmentationSettings | None
 
@@ -62,20 +66,32 @@ class PatchSampler:
         samples = [self.samples[number] for number in chosen]
         device = samples[0].image.device
         index = torch.unique(torch.cat([sample.annotated for sample in samples]))
+        grid = self._target_grid(generator)
         images, targets = [], []
         for sample in samples:
-            image, words = self._patch(sample, generator)
+            image, words = self._patch(sample, grid, generator)
             images.append(image)
             targets.append(unpack_labels(words, index.to(device)))
         known = torch.stack([torch.isin(index, sample.annotated) for sample in samples])
         return TrainingBatch(
             images=torch.stack(images)[:, None],
             structure_index=index.to(device),
+            target_grid=grid,
             target=torch.stack(targets),
             mask=known.to(device),
         )
 
-    def _patch(self, sample: PreparedSample, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _target_grid(self, generator: torch.Generator) -> tuple[slice, slice, slice]:
+        step = self.target_stride
+        i, j, k = torch.randint(step, (3,), generator=generator).tolist()
+        return slice(i, None, step), slice(j, None, step), slice(k, None, step)
+
+    def _patch(
+        self,
+        sample: PreparedSample,
+        grid: tuple[slice, slice, slice],
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
         centre = self._centre(sample, generator)
         transform = torch.eye(3)
         if self.augmentation is not None:
@@ -84,7 +100,7 @@ class PatchSampler:
         image = _read_image(sample.image, places)
         if self.augmentation is not None:
             image = change_intensities(image, self.augmentation, generator)
-        return image, _read_labels(sample.labels, places)
+        return image, _read_labels(sample.labels, places[grid])
 
     def _centre(self, sample: PreparedSample, generator: torch.Generator) -> Tensor:
         size = torch.tensor(sample.image.shape, dtype=torch.float32)
