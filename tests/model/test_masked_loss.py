@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from configs.errors import ModelError
+from model.masked_loss import MaskedLoss
+
+
+def by_numpy(
+    logits: np.ndarray, target: np.ndarray, mask: np.ndarray, weight: np.ndarray
+) -> list[float]:
+    """The cost of each annotated pair, written as the formulas are read."""
+    costs = []
+    for b, q in zip(*np.nonzero(mask), strict=True):
+        z, y, w = logits[b, q].ravel(), target[b, q].ravel(), weight[b, q].ravel()
+        p = 1 / (1 + np.exp(-z))
+        cross_entropy = -(y * np.log(p) + (1 - y) * np.log(1 - p))
+        dice = (2 * np.sum(w * p * y) + 1) / (np.sum(w * p) + np.sum(w * y) + 1)
+        costs.append(np.sum(w * cross_entropy) / np.sum(w) + 1 - dice)
+    return costs
+
+
+def case() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    logits = 2 * torch.randn(2, 3, 4, 3, 2, generator=generator)
+    target = (torch.rand(2, 3, 4, 3, 2, generator=generator) > 0.6).to(torch.uint8)
+    mask = torch.tensor([[True, False, True], [False, True, True]])
+    return logits, target, mask, torch.rand(2, 3, 4, 3, 2, generator=generator)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_loss_equals_an_independent_one(reduction: str, weighted: bool) -> None:
+    logits, target, mask, weight = case()
+    if not weighted:
+        weight = torch.ones_like(weight)
+    costs = by_numpy(*(value.double().numpy() for value in (logits, target, mask, weight)))
+    expected = np.mean(costs) if reduction == "mean" else np.sum(costs)
+
+    loss = MaskedLoss(reduction=reduction)(logits, target, mask, weight if weighted else None)
+
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_case_by_hand() -> None:
+    # Two voxels with p = 1/2, one of them inside: cross-entropy ln 2, Dice (1 + 1) / (1 + 1 + 1).
+    logits, target = torch.zeros(1, 1, 2, 1, 1), torch.tensor([1, 0]).reshape(1, 1, 2, 1, 1)
+
+    loss = MaskedLoss()(logits, target.to(torch.uint8), torch.tensor([[True]]))
+
+    assert float(loss) == pytest.approx(math.log(2) + 1 / 3)
+
+
+def test_a_perfect_mask_in_a_sixth_of_the_crop_costs_next_to_nothing() -> None:
+    target = torch.zeros(1, 1, 12, 4, 4, dtype=torch.uint8)
+    target[0, 0, :2] = 1
+    logits = 20.0 * (2.0 * target - 1)
+
+    assert float(MaskedLoss()(logits, target, torch.tensor([[True]]))) < 0.01
+
+
+def test_an_absent_structure_that_is_predicted_absent_costs_next_to_nothing() -> None:
+    target = torch.zeros(1, 1, 4, 4, 4, dtype=torch.uint8)
+
+    assert float(MaskedLoss()(target - 20.0, target, torch.tensor([[True]]))) < 0.01
+
+
+def test_logits_of_structures_that_are_not_annotated_get_no_gradient_at_all() -> None:
+    logits, target, mask, _ = case()
+    target[~mask] = 255
+    with torch.no_grad():
+        logits[0, 1] = float("nan")
+    logits.requires_grad_()
+
+    MaskedLoss()(logits, target, mask).backward()
+
+    assert logits.grad is not None
+    assert torch.count_nonzero(logits.grad[~mask]) == 0
+    assert torch.count_nonzero(logits.grad[mask]) == logits.grad[mask].numel()
+
+
+def test_a_batch_without_annotation_costs_nothing_and_pulls_nowhere() -> None:
+    logits, target, mask, _ = case()
+    logits.requires_grad_()
+
+    loss = MaskedLoss()(logits, target, torch.zeros_like(mask))
+    loss.backward()
+
+    assert float(loss.detach()) == 0.0
+    assert logits.grad is not None
+    assert torch.count_nonzero(logits.grad) == 0
+
+
+def test_one_weight_map_serves_all_structures() -> None:
+    logits, target, mask, weight = case()
+    shared = weight[:, :1]
+
+    loss = MaskedLoss()(logits, target, mask, shared)
+
+    assert float(loss) == float(MaskedLoss()(logits, target, mask, shared.expand(weight.shape)))
+
+
+def test_voxels_without_trust_do_not_count() -> None:
+    logits, target, mask, weight = case()
+    weight = (weight > 0.5).float()
+    changed = torch.where(weight > 0, logits, logits + 3)
+
+    loss = MaskedLoss()
+
+    assert float(loss(logits, target, mask, weight)) == float(loss(changed, target, mask, weight))
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    logits, target, mask, weight = case()
+
+    with pytest.raises(ModelError, match="share one shape"):
+        MaskedLoss()(logits, target[:1], mask)
+    with pytest.raises(ModelError, match="must be bool"):
+        MaskedLoss()(logits, target, mask.int())
+    with pytest.raises(ModelError, match="voxel_weight must have shape"):
+        MaskedLoss()(logits, target, mask, weight[:, :2])
+
+
+def test_settings_out_of_range_are_refused() -> None:
+    with pytest.raises(ModelError, match="mean or sum"):
+        MaskedLoss(reduction="max")  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="positive"):
+        MaskedLoss(smooth=0.0)
