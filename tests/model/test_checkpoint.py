@@ -150,13 +150,13 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     data = save_checkpoint(small_network(), SETTINGS, FACTS)
     name = "head.controller.bias"
 
-    with pytest.raises(ModelError, match="missing .*head.controller.bias"):
+    with pytest.raises(ModelError, match=r"missing .*head.controller.bias"):
         load_checkpoint(with_tensors(data, tmp_path, **{name: None}))
-    with pytest.raises(ModelError, match="unknown .*extra"):
+    with pytest.raises(ModelError, match=r"unknown .*extra"):
         load_checkpoint(with_tensors(data, tmp_path, extra=torch.zeros(1)))
-    with pytest.raises(ModelError, match="head.controller.bias in .* must be"):
+    with pytest.raises(ModelError, match=r"head.controller.bias in .* must be"):
         load_checkpoint(with_tensors(data, tmp_path, **{name: torch.zeros(152)}))
-    with pytest.raises(ModelError, match="head.controller.bias in .* must be"):
+    with pytest.raises(ModelError, match=r"head.controller.bias in .* must be"):
         load_checkpoint(with_tensors(data, tmp_path, **{name: torch.zeros(153).half()}))
     with pytest.raises(ModelError, match="must be finite"):
         load_checkpoint(with_tensors(data, tmp_path, **{name: torch.full((153,), torch.nan)}))

@@ -10,7 +10,7 @@ from model.feature_bundle import FeatureBundle
 
 
 def by_grouped_convolution(features: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
-    """The textbook form: the features copied for each class, one group a class, sample by sample."""
+    """The textbook form: features copied for each class, one group a class, sample by sample."""
     logits = []
     for sample, theta in zip(features, parameters, strict=True):
         classes = theta.shape[0]
