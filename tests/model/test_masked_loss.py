@@ -11,7 +11,11 @@ from model.masked_loss import MaskedLoss
 
 
 def by_numpy(
-    logits: np.ndarray, target: np.ndarray, mask: np.ndarray, weight: np.ndarray
+    logits: np.ndarray,
+    target: np.ndarray,
+    mask: np.ndarray,
+    weight: np.ndarray,
+    balance: float = 1.0,
 ) -> list[float]:
     """The cost of each annotated pair, written as the formulas are read."""
     costs = []
@@ -20,7 +24,8 @@ def by_numpy(
         p = 1 / (1 + np.exp(-z))
         cross_entropy = -(y * np.log(p) + (1 - y) * np.log(1 - p))
         dice = (2 * np.sum(w * p * y) + 1) / (np.sum(w * p) + np.sum(w * y) + 1)
-        costs.append(np.sum(w * cross_entropy) / np.sum(w) + 1 - dice)
+        v = w * np.where(y == 1, (np.sum(w * y) / np.sum(w)) ** (balance - 1), 1.0)
+        costs.append(np.sum(v * cross_entropy) / np.sum(v) + 1 - dice)
     return costs
 
 
@@ -44,6 +49,36 @@ def test_the_loss_equals_an_independent_one(reduction: str, weighted: bool) -> N
     loss = MaskedLoss(reduction=reduction)(logits, target, mask, weight if weighted else None)
 
     assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.3])
+def test_a_balanced_loss_equals_an_independent_one(balance: float) -> None:
+    logits, target, mask, weight = case()
+    arrays = (value.double().numpy() for value in (logits, target, mask, weight))
+
+    loss = MaskedLoss(balance=balance)(logits, target, mask, weight)
+
+    assert float(loss) == pytest.approx(np.mean(by_numpy(*arrays, balance)), rel=1e-5)
+
+
+def test_full_balance_counts_foreground_and_background_alike() -> None:
+    # One voxel of eight inside, at p = 1/2, weighs 8; the seven certain ones weigh 1 each.
+    target = torch.zeros(1, 1, 2, 2, 2, dtype=torch.uint8)
+    target[0, 0, 0, 0, 0] = 1
+    logits = torch.where(target > 0, 0.0, -40.0)
+    dice = (1 + 1) / (0.5 + 1 + 1)
+
+    loss = MaskedLoss(balance=0.0)(logits, target, torch.tensor([[True]]))
+
+    assert float(loss) == pytest.approx(8 / 15 * math.log(2) + 1 - dice)
+
+
+def test_an_absent_structure_costs_cross_entropy_alone() -> None:
+    target = torch.zeros(1, 1, 4, 4, 4, dtype=torch.uint8)
+
+    loss = MaskedLoss()(torch.zeros(1, 1, 4, 4, 4), target, torch.tensor([[True]]))
+
+    assert float(loss) == pytest.approx(math.log(2))
 
 
 def test_a_case_by_hand() -> None:
@@ -128,5 +163,7 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(ModelError, match="mean or sum"):
         MaskedLoss(reduction="max")  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="balance"):
+        MaskedLoss(balance=1.5)
     with pytest.raises(ModelError, match="positive"):
         MaskedLoss(smooth=0.0)

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from configs.errors import ConfigError, ModelError
+from model.inference_settings import InferenceSettings
+from model.training import DivergedError, TrainingSettings, learning_rate_factor, train_member
+from model.training_samples import TrainingSample
+
+CPU = torch.device("cpu")
+STRUCTURES = ("spleen", "liver")
+
+
+def toy_sample(seed: int, *annotated: str) -> TrainingSample:
+    """A dark cube (spleen) toward the patient's left and a bright one (liver) toward the right."""
+    rng = np.random.default_rng(seed)
+    hu = rng.normal(0, 10, (16, 16, 16))
+    masks: dict[str, npt.NDArray[np.bool_]] = {}
+    for name, corner, value in (("spleen", 2, -120), ("liver", 9, 200)):
+        mask = np.zeros(hu.shape, bool)
+        start = rng.integers(corner, corner + 2, 3)
+        mask[tuple(slice(s, s + 5) for s in start)] = True
+        hu[mask] += value
+        if name in annotated:
+            masks[name] = mask
+    return TrainingSample(hu.astype(np.int16), (2.0, 2.0, 2.0), masks)
+
+
+def toy_settings(**changes: object) -> TrainingSettings:
+    values: dict[str, object] = {
+        "backbone_options": {"widths": [8, 16], "fold": 2, "out_channels": 8},
+        "inference": InferenceSettings(spacing_mm=(2.0, 2.0, 2.0), patch=(16, 16, 16)),
+        "steps": 60,
+        "learning_rate": 1e-2,
+        "autocast": None,
+        **changes,
+    }
+    return TrainingSettings(**values)  # type: ignore[arg-type]
+
+
+def test_two_partially_labeled_sites_teach_both_structures() -> None:
+    sites = [toy_sample(seed, STRUCTURES[seed % 2]) for seed in range(6)]
+
+    settings = toy_settings(steps=90, augmentation=None)
+    member = train_member(sites, settings, structures=STRUCTURES, device=CPU)
+
+    unseen = toy_sample(99, *STRUCTURES)
+    images = member.inference.scale(torch.from_numpy(unseen.hu))[None, None]
+    with torch.inference_mode():
+        found = member.network(images)[0] > 0
+    for number, name in enumerate(STRUCTURES):
+        truth = torch.from_numpy(unseen.masks[name])
+        dice = 2 * (found[number] & truth).sum() / (found[number].sum() + truth.sum())
+        assert dice > 0.6, name
+    assert np.mean(member.losses[-5:]) < 0.5 * np.mean(member.losses[:5])
+
+
+def test_equal_seeds_give_equal_weights_and_other_seeds_do_not() -> None:
+    sites = [toy_sample(0, *STRUCTURES)]
+
+    def weights(seed: int) -> torch.Tensor:
+        settings = toy_settings(steps=3, seed=seed)
+        network = train_member(sites, settings, structures=STRUCTURES, device=CPU).network
+        return torch.cat([value.flatten() for value in network.parameters()])
+
+    first, second, other = weights(1), weights(1), weights(2)
+
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_training_leaves_the_global_random_state_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+
+    train_member(
+        [toy_sample(0, *STRUCTURES)], toy_settings(steps=1), structures=STRUCTURES, device=CPU
+    )
+
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_progress_hears_of_every_step() -> None:
+    heard: list[tuple[int, float]] = []
+
+    member = train_member(
+        [toy_sample(0, *STRUCTURES)],
+        toy_settings(steps=3),
+        structures=STRUCTURES,
+        device=CPU,
+        progress=lambda step, loss: heard.append((step, loss)),
+    )
+
+    assert heard == list(enumerate(member.losses, start=1))
+
+
+def test_divergence_names_the_step_and_keeps_the_last_good_weights() -> None:
+    with pytest.raises(DivergedError, match=r"did not at step \d+") as caught:
+        train_member(
+            [toy_sample(0, *STRUCTURES)],
+            toy_settings(learning_rate=1e30, warmup=0.0, steps=20),
+            structures=STRUCTURES,
+            device=CPU,
+        )
+
+    error = caught.value
+    assert error.step == len(error.member.losses) + 1 > 1
+    assert all(torch.isfinite(weight).all() for weight in error.member.network.parameters())
+
+
+def test_a_structure_without_any_annotation_is_refused() -> None:
+    with pytest.raises(ModelError, match="'liver'"):
+        train_member(
+            [toy_sample(0, "spleen")], toy_settings(steps=1), structures=STRUCTURES, device=CPU
+        )
+
+
+def test_no_case_is_refused() -> None:
+    with pytest.raises(ModelError, match="at least one case"):
+        train_member([], toy_settings(steps=1), structures=STRUCTURES, device=CPU)
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, {"learning_rate": float("nan")}, {"warmup": 1.0}])
+def test_settings_outside_their_range_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        toy_settings(**change)
+
+
+def test_the_rate_rises_in_a_line_then_falls_to_zero_as_a_cosine() -> None:
+    factors = [learning_rate_factor(step, steps=11, warmup=0.2) for step in range(11)]
+
+    assert factors[:2] == [0.5, 1.0]
+    assert factors[6] == pytest.approx(0.5)
+    assert factors == sorted(factors[:2]) + sorted(factors[2:], reverse=True)
+    assert 0 < factors[-1] < 0.03
