@@ -33,6 +33,7 @@ class MemberPreset(BaseModel):
         family: Members of one family share a vote.
         about: What makes the member different, for people.
         backbone: Name of the backbone, and ``backbone_options`` what it is built with.
+        head: Kind of the head.
         encoding: How structures are told apart.
         spacing_mm: Working voxel size.
         hu_window: Intensities that become 0 and 1.
@@ -42,6 +43,7 @@ class MemberPreset(BaseModel):
         steps: Optimiser steps.
         learning_rate: Highest rate.
         seed: Of weights, patches and augmentation.
+        in_demo: Whether the demo trains it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +53,7 @@ class MemberPreset(BaseModel):
     about: str
     backbone: Literal["small_unet"]
     backbone_options: BackboneOptions
+    head: Literal["dynamic", "query_dot"]
     encoding: Literal["learned", "one_hot"]
     spacing_mm: tuple[Positive, Positive, Positive]
     hu_window: tuple[float, float]
@@ -60,6 +63,7 @@ class MemberPreset(BaseModel):
     steps: Count
     learning_rate: Positive
     seed: int = Field(ge=0)
+    in_demo: bool
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -89,6 +93,11 @@ class DemoMembers(BaseModel):
     def names(self) -> tuple[str, ...]:
         """Preset names in order."""
         return tuple(member.name for member in self.members)
+
+    @property
+    def committee(self) -> tuple[MemberPreset, ...]:
+        """The presets that the demo trains, in order."""
+        return tuple(member for member in self.members if member.in_demo)
 
     def find(self, name: str | None) -> MemberPreset:
         """Return a preset by name, the first for None; raises UsageError for an unknown one."""

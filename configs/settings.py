@@ -205,7 +205,7 @@ def _check_committee(settings: Settings) -> None:
 
 def _origins(settings: Settings, layers: Mapping[Origin, Layer]) -> Iterator[SettingOrigin]:
     for path, value in _leaves(settings.model_dump(), ()):
-        origins = [name for name, layer in layers.items() if _has(layer, path)]
+        origins: list[Origin] = [name for name, layer in layers.items() if _has(layer, path)]
         shown = "(secret)" if path == ("identity", "key") and value else value
         yield SettingOrigin(".".join(path), shown, origins[0] if origins else "default")
 

@@ -1,4 +1,4 @@
-"""Compare a committee's consensus with known truth: DSC per structure, and how well the queue ranks."""
+"""Compare a committee's consensus with known truth: DSC per structure and ranking quality."""
 
 from __future__ import annotations
 

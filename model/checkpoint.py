@@ -61,7 +61,7 @@ def save_checkpoint(
     about = {
         "schema_version": SCHEMA,
         "backbone": {"name": network.backbone.name, "options": dict(network.backbone.options)},
-        "head": "dynamic",
+        "head": network.head.kind,
         "encoding": {
             "kind": network.encoding.kind,
             "provenance": asdict(network.encoding.provenance),
@@ -169,8 +169,6 @@ def _describe(path: Path, metadata: Mapping[str, str]) -> _About:
 
 
 def _network(path: Path, about: _About, tensors: Mapping[str, Tensor]) -> UniversalNetwork:
-    if about.head != "dynamic":
-        raise ModelError(f"unknown head {about.head!r} in {path.name}; known is dynamic")
     text = None
     if about.encoding.kind == "text":
         vectors = tensors.get("encoding.vectors")
@@ -187,6 +185,7 @@ def _network(path: Path, about: _About, tensors: Mapping[str, Tensor]) -> Univer
             encoding=about.encoding.kind,
             structures=about.structures,
             text=text,
+            head=about.head,
         )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from model.feature_bundle import FeatureBundle
+from model.head import Head, group_norm
 
 FEATURES = 8
 PARAMETERS = 2 * FEATURES * FEATURES + FEATURES + 2 * FEATURES + 1
@@ -40,12 +39,14 @@ class ClassLayers:
     b3: Tensor
 
 
-class DynamicHead(nn.Module):
+class DynamicHead(Head):
     """Logits of each class from three small layers that depend on the image and the class.
 
     Source:
         Zhang et al. 2021 (DoDNet); Liu et al. 2023 (CLIP-driven universal model).
     """
+
+    kind = "dynamic"
 
     def __init__(
         self, *, out_channels: int, bottleneck_channels: int, encoding_width: int = 256
@@ -59,20 +60,29 @@ class DynamicHead(nn.Module):
         """
         super().__init__()
         self.pool = nn.Sequential(
-            _group_norm(bottleneck_channels),
+            group_norm(bottleneck_channels),
             nn.ReLU(),
             nn.AdaptiveAvgPool3d(1),
             nn.Flatten(),
             nn.Linear(bottleneck_channels, IMAGE_WIDTH),
         )
         self.reduce = nn.Sequential(
-            _group_norm(out_channels), nn.ReLU(), nn.Conv3d(out_channels, FEATURES, 1)
+            group_norm(out_channels), nn.ReLU(), nn.Conv3d(out_channels, FEATURES, 1)
         )
         self.controller = nn.Linear(IMAGE_WIDTH + encoding_width, PARAMETERS)
 
-    def forward(self, features: FeatureBundle, encodings: Tensor) -> Tensor:
+    def set_prior_in_place(self, logit: float) -> None:
+        """Set the last bias that the controller writes for every class."""
+        with torch.no_grad():
+            self.controller.bias[-1] = logit
+
+    def voxel_features(self, dec: Tensor) -> Tensor:
+        """Return the 8 features of each voxel, shape (B, 8, I, J, K)."""
+        return self.reduce(dec)
+
+    def classify(self, voxels: Tensor, bottleneck: Tensor, encodings: Tensor) -> Tensor:
         """Return logits (B, Q, I, J, K) for encodings (Q, E) of the queried classes."""
-        image = self.pool(features.bottleneck)
+        image = self.pool(bottleneck)
         batch, queries = image.shape[0], encodings.shape[0]
         pairs = torch.cat(
             (
@@ -81,9 +91,7 @@ class DynamicHead(nn.Module):
             ),
             dim=-1,
         )
-        return apply_class_layers(
-            self.reduce(features.dec), split_parameters(self.controller(pairs))
-        )
+        return apply_class_layers(voxels, split_parameters(self.controller(pairs)))
 
 
 def split_parameters(parameters: Tensor) -> ClassLayers:
@@ -138,8 +146,3 @@ def _logits_of_block(block: Tensor, layers: ClassLayers) -> Tensor:
     ).relu_()
     third = torch.baddbmm(layers.b3.reshape(pairs, 1, 1), layers.w3.flatten(0, 1), second)
     return third.reshape(batch, queries, -1)
-
-
-def _group_norm(channels: int) -> nn.GroupNorm:
-    """Return a group norm of 16 groups, or of the most that divide both 16 and the channels."""
-    return nn.GroupNorm(math.gcd(16, channels), channels)

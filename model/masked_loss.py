@@ -11,40 +11,43 @@ from torch.nn import functional
 
 from configs.errors import ModelError
 
+_EPSILON = 1e-6
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskedLoss:
     """Binary cross-entropy plus soft Dice, over annotated (sample, structure) pairs only.
 
-    Of one pair: the mean cross-entropy over the crop, plus
-    1 - (2 sum(p y) + s) / (sum(p) + sum(y) + s), with both sums over the whole crop. With ``s`` on
-    both sides of the fraction an absent structure that is predicted absent costs nothing.
+    Of one pair: the weighted mean cross-entropy over the crop, plus, where the structure is
+    present, 1 - (2 sum(p y) + s) / (sum(p) + sum(y) + s), with sums over the whole crop. An absent
+    structure costs cross-entropy alone: its Dice would stay near 1 until nothing at all is
+    predicted, and pull every probability down meanwhile.
 
     Attributes:
         reduction: How the pairs of a batch are joined. With ``sum`` a structure keeps its gradient
             however many neighbours are annotated.
         smooth: The constant s, in voxels.
-        overlap: ``dice`` for the term above. ``log_dice`` takes minus the logarithm of the
-            coefficient instead: then foreground and background of a structure pull alike whatever
-            its size, and a network that still predicts nothing at all learns small structures
-            several times sooner.
+        balance: In the cross-entropy a present structure's voxels weigh
+            ``(share of the crop) ** (balance - 1)``: 1 is the plain mean, 0 lets foreground and
+            background of every structure count alike, whatever its size.
 
     Source:
         Equal weights and mean over pairs: Liu et al. 2023. Sum: Ulrich et al. 2023 (MultiTalent).
-        Logarithm of Dice: Wong et al. 2018.
+        Dice of present structures only: AbdomenAtlas. Balance: our decision; without it small
+        structures are not learned within the few hundred steps that a CPU affords.
     """
 
     reduction: Literal["mean", "sum"] = "mean"
     smooth: float = 1.0
-    overlap: Literal["dice", "log_dice"] = "dice"
+    balance: float = 1.0
 
     def __post_init__(self) -> None:
         if self.reduction not in ("mean", "sum"):
             raise ModelError(f"reduction must be mean or sum, got {self.reduction!r}")
-        if self.overlap not in ("dice", "log_dice"):
-            raise ModelError(f"overlap must be dice or log_dice, got {self.overlap!r}")
         if self.smooth <= 0:
             raise ModelError(f"smooth must be positive, got {self.smooth}")
+        if not 0 <= self.balance <= 1:
+            raise ModelError(f"balance must be between 0 and 1, got {self.balance}")
 
     def __call__(
         self,
@@ -70,28 +73,27 @@ class MaskedLoss:
         if chosen.shape[0] == 0:
             return chosen.sum()
         truth = target[mask].flatten(1).float()
-        weight = None
+        weight = torch.ones_like(truth)
         if voxel_weight is not None:
             weight = voxel_weight.expand(logits.shape)[mask].flatten(1).float()
-        costs = _cross_entropy(chosen, truth, weight) + self._dice_loss(chosen, truth, weight)
+        costs = self._cross_entropy(chosen, truth, weight) + self._dice_loss(chosen, truth, weight)
         return costs.mean() if self.reduction == "mean" else costs.sum()
 
-    def _dice_loss(self, logits: Tensor, truth: Tensor, weight: Tensor | None) -> Tensor:
+    def _cross_entropy(self, logits: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+        costs = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        share = (truth * weight).sum(1) / weight.sum(1).clamp_min(_EPSILON)
+        factor = share.clamp_min(_EPSILON).pow(self.balance - 1)[:, None]
+        balanced = torch.where(truth > 0, weight * factor, weight)
+        # A pair without any trusted voxel costs nothing.
+        return (costs * balanced).sum(1) / balanced.sum(1).clamp_min(_EPSILON)
+
+    def _dice_loss(self, logits: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
         probabilities = torch.sigmoid(logits)
-        weighted_truth = truth if weight is None else truth * weight
-        overlap = (probabilities * weighted_truth).sum(1)
-        predicted = probabilities if weight is None else probabilities * weight
-        total = predicted.sum(1) + weighted_truth.sum(1)
-        coefficient = (2 * overlap + self.smooth) / (total + self.smooth)
-        return 1 - coefficient if self.overlap == "dice" else -coefficient.log()
-
-
-def _cross_entropy(logits: Tensor, truth: Tensor, weight: Tensor | None) -> Tensor:
-    costs = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    if weight is None:
-        return costs.mean(1)
-    # A pair without any trusted voxel costs nothing.
-    return (costs * weight).sum(1) / weight.sum(1).clamp_min(1e-6)
+        overlap = (probabilities * truth * weight).sum(1)
+        size = (truth * weight).sum(1)
+        total = (probabilities * weight).sum(1) + size
+        loss = 1 - (2 * overlap + self.smooth) / (total + self.smooth)
+        return torch.where(size > 0, loss, torch.zeros_like(loss))
 
 
 def _check_shapes(

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from configs.errors import ConfigError, ModelError
 from configs.taxonomy import load_taxonomy
 from model.augmentation import AugmentationSettings
+from model.dynamic_head import DynamicHead
 from model.encoding import EncodingKind, TextVectors
-from model.feature_bundle import FeatureBundle
 from model.inference_settings import InferenceSettings
 from model.masked_loss import MaskedLoss
 from model.training_patches import PatchSampler, TrainingBatch
@@ -22,11 +22,10 @@ from model.training_samples import TrainingSample, prepare_samples
 from model.universal import UniversalNetwork, build_network
 
 _LESION_WEIGHT = 1.5
-_CLIP_NORM = 1.0
+_CLIP_NORM = 5.0
 # A step of Adam moves the weights of all 512 inputs of the controller alike, so that what it
 # writes into the head would jump by more than its size; the head's ReLUs then die.
 _CONTROLLER_RATE = 0.1
-_ENCODING_RATE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +34,7 @@ class TrainingSettings:
 
     Attributes:
         backbone: Name of the backbone, and ``backbone_options`` what it is built with.
+        head: Kind of the head.
         encoding: How structures are told apart.
         inference: Working spacing, window, patch and overlap; patches of training have that size.
         batch_size: Patches a step.
@@ -44,10 +44,9 @@ class TrainingSettings:
         warmup: Share of the steps that the warm-up takes.
         autocast: Type of the multiplications; None for float32.
         reduction: How the loss joins annotated pairs.
-        overlap: Which form of Dice the loss takes.
-        loss_stride: Every n-th voxel along each axis, from a random start, enters head and loss.
-            Dice and cross-entropy of such a sub-grid estimate those of the patch, and cost n^3
-            times less.
+        balance: The loss's balance at the first step and from four fifths of the steps on, linear
+            between: small structures are found first and drawn to size later.
+        background_share: Share of the voxels without a structure that enters head and loss.
         prior_logit: Logit that a new network starts with in every voxel; most voxels are
             background for every structure, and need not be learned to be.
         augmentation: None trains on patches as they are.
@@ -57,6 +56,7 @@ class TrainingSettings:
 
     backbone: str = "small_unet"
     backbone_options: Mapping[str, Any] = field(default_factory=dict)
+    head: str = "dynamic"
     encoding: EncodingKind = "learned"
     inference: InferenceSettings
     batch_size: int = 2
@@ -66,17 +66,20 @@ class TrainingSettings:
     warmup: float = 0.1
     autocast: Literal["bfloat16"] | None = "bfloat16"
     reduction: Literal["mean", "sum"] = "mean"
-    overlap: Literal["dice", "log_dice"] = "log_dice"
-    loss_stride: int = 1
-    prior_logit: float = -3.0
+    balance: tuple[float, float] = (0.3, 0.8)
+    background_share: float = 0.1
+    prior_logit: float = -1.0
     augmentation: AugmentationSettings | None = field(default_factory=AugmentationSettings)
     case_limit: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        counts = (self.batch_size, self.steps, self.loss_stride)
-        if min(counts) < 1:
-            raise ConfigError(f"batch_size, steps and loss_stride must be at least 1, got {counts}")
+        if min(self.batch_size, self.steps) < 1:
+            raise ConfigError(
+                f"batch_size and steps must be at least 1, got {self.batch_size} and {self.steps}"
+            )
+        if not 0 < self.background_share <= 1:
+            raise ConfigError(f"background_share must be in (0, 1], got {self.background_share}")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ConfigError(f"learning_rate must be positive, got {self.learning_rate}")
         if not 0 <= self.warmup < 1:
@@ -151,7 +154,7 @@ def train_member(
             device=device,
         ),
         patch=settings.inference.patch,
-        target_stride=settings.loss_stride,
+        background_share=settings.background_share,
         weights=_aim_weights(structures),
         augmentation=settings.augmentation,
     )
@@ -182,19 +185,9 @@ class _Steps:
 
     def __init__(self, network: UniversalNetwork, settings: TrainingSettings) -> None:
         self._network = network.train()
-        self._loss = MaskedLoss(reduction=settings.reduction, overlap=settings.overlap)
-        self._autocast = settings.autocast is not None
-        controller = list(network.head.controller.parameters())
-        table = list(network.encoding.parameters())
-        special = {id(weight) for weight in (*controller, *table)}
-        body = [weight for weight in network.parameters() if id(weight) not in special]
+        self._settings = settings
         self._optimizer = torch.optim.AdamW(
-            [
-                {"params": [weight for weight in body if weight.dim() > 1]},
-                {"params": [weight for weight in body if weight.dim() <= 1], "weight_decay": 0.0},
-                {"params": controller, "lr": _CONTROLLER_RATE * settings.learning_rate},
-                {"params": table, "lr": _ENCODING_RATE * settings.learning_rate},
-            ],
+            _parameter_groups(network, settings.learning_rate),
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
             betas=(0.9, 0.99),
@@ -203,18 +196,11 @@ class _Steps:
             self._optimizer,
             lambda step: learning_rate_factor(step, steps=settings.steps, warmup=settings.warmup),
         )
+        self._taken = 0
 
     def take(self, batch: TrainingBatch) -> float | None:
         """Take one step and return its loss; None, and no step, when it is not finite."""
-        network = self._network
-        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self._autocast):
-            features = network.backbone(batch.images)
-            dec = features.dec[(..., *batch.target_grid)]
-            logits = network.head(
-                FeatureBundle(dec=dec, bottleneck=features.bottleneck),
-                network.encoding(batch.structure_index),
-            )
-        loss: Tensor = self._loss(logits, batch.target, batch.mask)
+        loss = self._loss_of(batch)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self._network.parameters(), _CLIP_NORM)
@@ -223,7 +209,54 @@ class _Steps:
             return None
         self._optimizer.step()
         self._schedule.step()
+        self._taken += 1
         return value
+
+    def _loss_of(self, batch: TrainingBatch) -> Tensor:
+        network, settings = self._network, self._settings
+        first, last = settings.balance
+        progress = min(1.0, self._taken / (0.8 * settings.steps))
+        loss = MaskedLoss(reduction=settings.reduction, balance=first + (last - first) * progress)
+        with torch.autocast(
+            batch.images.device.type, torch.bfloat16, enabled=settings.autocast is not None
+        ):
+            features = network.backbone(batch.images)
+            voxels = network.head.voxel_features(features.dec).flatten(2)
+            logits = [
+                network.head.classify(
+                    voxels[[number]][..., target.voxels][..., None, None],
+                    features.bottleneck[[number]],
+                    network.encoding(target.structure_index),
+                )
+                for number, target in enumerate(batch.targets)
+            ]
+        costs = [
+            loss(
+                values,
+                target.target[None, ..., None, None],
+                torch.ones(values.shape[:2], dtype=torch.bool, device=values.device),
+                target.weight[None, None, :, None, None],
+            )
+            for values, target in zip(logits, batch.targets, strict=True)
+        ]
+        return torch.stack(costs).mean()
+
+
+def _parameter_groups(network: UniversalNetwork, learning_rate: float) -> list[dict[str, Any]]:
+    """Return the optimiser's groups: biases and norms without decay, a slow controller."""
+    slow = {id(weight) for weight in _controller(network)}
+    body = [weight for weight in network.parameters() if id(weight) not in slow]
+    return [
+        {"params": [weight for weight in body if weight.dim() > 1]},
+        {"params": [weight for weight in body if weight.dim() <= 1], "weight_decay": 0.0},
+        {"params": list(_controller(network)), "lr": _CONTROLLER_RATE * learning_rate},
+    ]
+
+
+def _controller(network: UniversalNetwork) -> Sequence[nn.Parameter]:
+    if isinstance(network.head, DynamicHead):
+        return tuple(network.head.controller.parameters())
+    return ()
 
 
 def _new_network(
@@ -237,9 +270,9 @@ def _new_network(
             encoding=settings.encoding,
             structures=structures,
             text=text,
+            head=settings.head,
         )
-    with torch.no_grad():
-        network.head.controller.bias[-1] = settings.prior_logit
+    network.head.set_prior_in_place(settings.prior_logit)
     return network
 
 

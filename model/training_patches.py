@@ -16,22 +16,36 @@ _FOREGROUND = 0.85
 
 
 @dataclass(frozen=True, slots=True)
+class PatchTarget:
+    """What is known about some voxels of one patch.
+
+    Every voxel of any annotated structure is there, and a random share of the others, which weigh
+    the inverse of that share: small structures are seen whole at a fraction of the cost.
+
+    Attributes:
+        structure_index: Annotated structures, int64, shape (Q,).
+        voxels: Flat positions in the patch, C order, int64, shape (n,).
+        weight: Voxels that each one stands for, float32, shape (n,).
+        target: 0 or 1, uint8, shape (Q, n).
+    """
+
+    structure_index: Tensor
+    voxels: Tensor
+    weight: Tensor
+    target: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingBatch:
     """Patches and what is known about them.
 
     Attributes:
         images: Intensities in [0, 1], float32, shape (B, 1, I, J, K).
-        structure_index: Structures annotated in any of the patches, int64, shape (Q,).
-        target_grid: Voxels of the patch that the target covers, along (I, J, K).
-        target: 0 or 1 on that grid, uint8, shape (B, Q, i, j, k).
-        mask: Whether a structure is annotated in a patch, bool, shape (B, Q).
+        targets: One a patch.
     """
 
     images: Tensor
-    structure_index: Tensor
-    target_grid: tuple[slice, slice, slice]
-    target: Tensor
-    mask: Tensor
+    targets: tuple[PatchTarget, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +55,14 @@ class PatchSampler:
     Attributes:
         samples: Where from.
         patch: Size in working voxels (I, J, K).
-        target_stride: Every n-th voxel along each axis, from a random start, gets a target.
+        background_share: Share of the voxels without any structure that gets a target.
         weights: How often each structure is aimed at relative to the others, shape (n,).
         augmentation: None for patches as they are.
     """
 
     samples: Sequence[PreparedSample]
     patch: tuple[int, int, int]
-    target_stride: int
+    background_share: float
     weights: Tensor
     augmentation: AugmentationSettings | None
 
@@ -63,35 +77,27 @@ class PatchSampler:
             generator: On the CPU.
         """
         chosen = torch.randint(len(self.samples), (batch_size,), generator=generator).tolist()
-        samples = [self.samples[number] for number in chosen]
-        device = samples[0].image.device
-        index = torch.unique(torch.cat([sample.annotated for sample in samples]))
-        grid = self._target_grid(generator)
         images, targets = [], []
-        for sample in samples:
-            image, words = self._patch(sample, grid, generator)
+        for number in chosen:
+            sample = self.samples[number]
+            image, words = self._patch(sample, generator)
             images.append(image)
-            targets.append(unpack_labels(words, index.to(device)))
-        known = torch.stack([torch.isin(index, sample.annotated) for sample in samples])
-        return TrainingBatch(
-            images=torch.stack(images)[:, None],
-            structure_index=index.to(device),
-            target_grid=grid,
-            target=torch.stack(targets),
-            mask=known.to(device),
-        )
+            targets.append(self._target(sample, words, generator))
+        return TrainingBatch(torch.stack(images)[:, None], tuple(targets))
 
-    def _target_grid(self, generator: torch.Generator) -> tuple[slice, slice, slice]:
-        step = self.target_stride
-        i, j, k = torch.randint(step, (3,), generator=generator).tolist()
-        return slice(i, None, step), slice(j, None, step), slice(k, None, step)
+    def _target(
+        self, sample: PreparedSample, words: Tensor, generator: torch.Generator
+    ) -> PatchTarget:
+        device = words.device
+        index = sample.annotated.to(device)
+        target = unpack_labels(words, index).flatten(1)
+        foreground = target.bool().any(dim=0)
+        lot = torch.rand(foreground.shape, generator=generator).to(device)
+        voxels = (foreground | (lot < self.background_share)).nonzero()[:, 0]
+        weight = torch.where(foreground[voxels], 1.0, 1.0 / self.background_share)
+        return PatchTarget(index, voxels, weight, target[:, voxels])
 
-    def _patch(
-        self,
-        sample: PreparedSample,
-        grid: tuple[slice, slice, slice],
-        generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
+    def _patch(self, sample: PreparedSample, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         centre = self._centre(sample, generator)
         transform = torch.eye(3)
         if self.augmentation is not None:
@@ -100,7 +106,7 @@ class PatchSampler:
         image = _read_image(sample.image, places)
         if self.augmentation is not None:
             image = change_intensities(image, self.augmentation, generator)
-        return image, _read_labels(sample.labels, places[grid])
+        return image, _read_labels(sample.labels, places)
 
     def _centre(self, sample: PreparedSample, generator: torch.Generator) -> Tensor:
         size = torch.tensor(sample.image.shape, dtype=torch.float32)

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from configs.errors import ModelError
 from model.backbone import Backbone
 from model.build_backbone import build_backbone
-from model.dynamic_head import DynamicHead
+from model.build_head import build_head
 from model.encoding import ClassEncoding, TextVectors, build_encoding
+from model.head import Head
 
 
 class UniversalNetwork(nn.Module):
@@ -27,7 +28,7 @@ class UniversalNetwork(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
-        head: DynamicHead,
+        head: Head,
         encoding: ClassEncoding,
         structures: Sequence[str],
     ) -> None:
@@ -60,6 +61,7 @@ def build_network(
     encoding: str,
     structures: Sequence[str],
     text: TextVectors | None = None,
+    head: str = "dynamic",
 ) -> UniversalNetwork:
     """Return a universal network with random weights.
 
@@ -68,9 +70,10 @@ def build_network(
     """
     body = build_backbone(backbone, **backbone_options)
     class_encoding = build_encoding(encoding, structures, text)
-    head = DynamicHead(
+    top = build_head(
+        head,
         out_channels=body.out_channels,
         bottleneck_channels=body.bottleneck_channels,
         encoding_width=class_encoding.width,
     )
-    return UniversalNetwork(body, head, class_encoding, structures)
+    return UniversalNetwork(body, top, class_encoding, structures)

@@ -72,7 +72,7 @@ def test_unknown_variable_is_refused(monkeypatch):
 def test_unknown_name_in_a_known_section_is_refused(monkeypatch):
     monkeypatch.setenv("ATLASLOOP_ANNOTATE__DEVISE", "cpu")
 
-    with pytest.raises(ConfigError, match="annotate.devise"):
+    with pytest.raises(ConfigError, match=r"annotate\.devise"):
         load_settings(None)
 
 
