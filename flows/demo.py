@@ -23,12 +23,12 @@ from flows.queue import ShownQueue, show_queue
 from flows.queue_page import write_queue_page
 from flows.reports import print_annotation, print_intake, print_queue
 from flows.tables import print_line, print_table
-from flows.train import TrainOverrides, train
+from flows.train import train_committee
 from flows.triage import triage
 from storage.cohort import CohortCase, read_cohort
 from storage.store import Store
 
-TRAINING_CASES = 24
+TRAINING_CASES = 20
 UNLABELED_CASES = 12
 _PAGE_ENTRIES = 12
 _PRINTED_ENTRIES = 6
@@ -168,18 +168,10 @@ def _make_phantoms(out: Path, seed: int) -> tuple[CohortCase, ...]:
 def _train_committee(store: Store, cohort: Path) -> Store:
     """Train the members that the workspace lacks; returns the store with the new settings."""
     configured = {member.name for member in store.settings.committee}
-    for preset in load_demo_members().committee:
-        if preset.name in configured:
-            continue
-        with shown(f"train {preset.name}") as advance:
-            train(
-                store,
-                cohort,
-                name=preset.name,
-                overrides=TrainOverrides(preset=preset.name),
-                join=True,
-                advance=advance,
-            )
+    presets = [p for p in load_demo_members().committee if p.name not in configured]
+    if presets:
+        print_line(f"training {len(presets)} members side by side")
+        train_committee(store, cohort, presets)
     return Store.open(store.workspace.root)
 
 

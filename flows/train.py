@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,6 +40,36 @@ class TrainOverrides:
     preset: str | None = None
     steps: int | None = None
     seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingJob:
+    """One training, as plain values that a process of its own can take.
+
+    Attributes:
+        threads: Threads to use; ``None`` leaves it to torch.
+    """
+
+    data: Path
+    preset: str
+    steps: int
+    seed: int
+    device: str
+    bfloat16: bool
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FittedModel:
+    """A trained model before it is registered.
+
+    Attributes:
+        final_loss: Mean loss of the last tenth of the steps.
+    """
+
+    checkpoint: bytes
+    card: JsonObject
+    final_loss: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,28 +113,91 @@ def train(
     """
     preset = load_demo_members().find(overrides.preset)
     member = _member(store, name, preset, join=join)
-    device = choose_device(store.settings.annotate.device)
-    settings = _overridden(_training_settings(preset), overrides)
-    if not uses_bfloat16(store.settings.annotate.autocast, device):
-        settings = replace(settings, autocast=None)
-    cases = _training_cases(data)
-    structures = load_taxonomy().names
-    facts = {"preset": preset.name, "seed": settings.seed, "steps": settings.steps}
-    with recorded_run(store, "train", {**facts, "model": name, "cases": len(cases)}):
-        trained = train_member(
-            [_sample(case) for case in cases],
-            settings,
-            structures=structures,
-            device=device,
-            progress=lambda step, _: advance(step, settings.steps),
-        )
-        card = _card(preset, settings, trained, cases)
-        checkpoint = save_checkpoint(trained.network, trained.inference, card)
-        model = register_model(store, name, checkpoint, card)
+    job = training_job(store, data, preset, overrides)
+    _training_cases(data)
+    with recorded_run(store, "train", {"preset": preset.name, "model": name, "seed": job.seed}):
+        fitted = fit(job, advance)
+        summary = register(store, name, fitted)
         if join:
             join_committee(store.workspace, member)
-        _LOG.info("%s trained, loss %.3f", name, _final_loss(trained))
-    return TrainSummary(model, settings.steps, _final_loss(trained))
+    return summary
+
+
+def train_committee(store: Store, data: Path, presets: Sequence[MemberPreset]) -> None:
+    """Train several presets side by side, one process and one thread each, and join them.
+
+    One thread a member beats all threads for one member after the other: small convolutions do not
+    fill several cores, and threads wait for one another.
+
+    Raises:
+        UsageError: As ``train``.
+        ModelError: As ``train``.
+    """
+    members = [_member(store, preset.name, preset, join=True) for preset in presets]
+    jobs = [
+        replace(training_job(store, data, preset, TrainOverrides()), threads=1)
+        for preset in presets
+    ]
+    names = [preset.name for preset in presets]
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        recorded_run(store, "train", {"models": names, "seeds": [job.seed for job in jobs]}),
+        ProcessPoolExecutor(max_workers=len(jobs), mp_context=spawn) as pool,
+    ):
+        for member, fitted in zip(members, pool.map(fit, jobs), strict=True):
+            register(store, member.name, fitted)
+            join_committee(store.workspace, member)
+
+
+def training_job(
+    store: Store, data: Path, preset: MemberPreset, overrides: TrainOverrides
+) -> TrainingJob:
+    """Return what is to be trained, with the settings' device and precision."""
+    device = choose_device(store.settings.annotate.device)
+    bfloat16 = uses_bfloat16(store.settings.annotate.autocast, device)
+    return TrainingJob(
+        data=data,
+        preset=preset.name,
+        steps=overrides.steps or preset.steps,
+        seed=preset.seed if overrides.seed is None else overrides.seed,
+        device=str(device),
+        bfloat16=bfloat16,
+    )
+
+
+def fit(job: TrainingJob, advance: Advance = silent) -> FittedModel:
+    """Train one member; may run in a process of its own.
+
+    Raises:
+        ModelError: The cases do not fit together, or the loss is no longer finite.
+    """
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    preset = load_demo_members().find(job.preset)
+    settings = replace(
+        _training_settings(preset),
+        steps=job.steps,
+        seed=job.seed,
+        autocast="bfloat16" if job.bfloat16 else None,
+    )
+    cases = _training_cases(job.data)
+    trained = train_member(
+        [_sample(case) for case in cases],
+        settings,
+        structures=load_taxonomy().names,
+        device=torch.device(job.device),
+        progress=lambda step, _: advance(step, settings.steps),
+    )
+    card = _card(preset, settings, trained, cases)
+    checkpoint = save_checkpoint(trained.network, trained.inference, card)
+    return FittedModel(checkpoint, card, _final_loss(trained))
+
+
+def register(store: Store, name: str, fitted: FittedModel) -> TrainSummary:
+    """Store a fitted model under a name."""
+    model = register_model(store, name, fitted.checkpoint, fitted.card)
+    _LOG.info("%s trained, loss %.3f", name, fitted.final_loss)
+    return TrainSummary(model, fitted.card["steps"], fitted.final_loss)
 
 
 def _member(store: Store, name: str, preset: MemberPreset, *, join: bool) -> MemberSettings:
@@ -137,14 +232,6 @@ def _training_settings(preset: MemberPreset) -> TrainingSettings:
         learning_rate=preset.learning_rate,
         seed=preset.seed,
     )
-
-
-def _overridden(settings: TrainingSettings, overrides: TrainOverrides) -> TrainingSettings:
-    if overrides.steps is not None:
-        settings = replace(settings, steps=overrides.steps)
-    if overrides.seed is not None:
-        settings = replace(settings, seed=overrides.seed)
-    return settings
 
 
 def _training_cases(data: Path) -> Sequence[CohortCase]:

@@ -85,7 +85,7 @@ def test_missing_path_is_a_usage_error(empty_store, tmp_path):
 def test_empty_folder_is_a_usage_error(empty_store, tmp_path):
     (tmp_path / "empty").mkdir()
 
-    with pytest.raises(UsageError, match="no .nii"):
+    with pytest.raises(UsageError, match=r"no \.nii"):
         intake(empty_store, [tmp_path / "empty"])
 
 

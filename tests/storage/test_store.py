@@ -97,11 +97,16 @@ def test_lock_of_a_killed_process_is_free(store):
 
 
 def test_journal_line_stands_when_the_block_fails_afterwards(store):
-    with pytest.raises(RuntimeError), store.transaction() as transaction:
-        transaction.record("run.started", {**RUN, "run_id": "r-kept"})
-        raise RuntimeError("after the commit point")
+    with pytest.raises(RuntimeError, match="after the commit point"):
+        record_and_fail(store)
 
     assert run_ids(store) == ["r-kept"]
+
+
+def record_and_fail(store):
+    with store.transaction() as transaction:
+        transaction.record("run.started", {**RUN, "run_id": "r-kept"})
+        raise RuntimeError("after the commit point")
 
 
 def test_deleted_database_comes_back_from_the_journal(store):

@@ -1,0 +1,56 @@
+import json
+
+import pytest
+
+from configs.errors import ModelError, UsageError
+from flows.phantom import make_cohort
+from flows.train import TrainOverrides, train
+from storage.model_registry import registered_models
+from storage.store import Store
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """One case of each training site: together they annotate every structure."""
+    out = tmp_path_factory.mktemp("cohort") / "c"
+    make_cohort(out, cases=4, seed=3, sites=["aspen", "birch", "cedar", "dogwood"], workers=1)
+    return out
+
+
+@pytest.mark.slow
+def test_trained_member_is_registered_and_joins(empty_store, cohort):
+    summary = train(
+        empty_store, cohort, name="first", overrides=TrainOverrides(steps=2, seed=5), join=True
+    )
+
+    store = Store.open(empty_store.workspace.root)
+    assert registered_models(store)["first"].weights == summary.model.weights
+    assert [member.weights for member in store.settings.committee] == ["first"]
+    card = json.loads((store.workspace.models_path / "first.json").read_text())
+    assert (card["steps"], card["seed"]) == (2, 5)
+    assert card["sites_by_structure"]["prostate"] == ["aspen", "birch"]
+    with pytest.raises(UsageError, match="in the committee already"):
+        train(store, cohort, name="first", overrides=TrainOverrides(steps=2), join=True)
+
+
+@pytest.mark.slow
+def test_unseen_site_is_never_trained_on(empty_store, tmp_path):
+    make_cohort(tmp_path / "elm", cases=1, seed=1, sites=["elm"], workers=1)
+
+    with pytest.raises(ModelError, match="never trained on"):
+        train(empty_store, tmp_path / "elm", name="x", overrides=TrainOverrides(steps=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("Bad Name", TrainOverrides(), "lower-case"),
+        ("x", TrainOverrides(preset="huge"), "unknown preset 'huge'"),
+        ("x", TrainOverrides(), "cohort"),
+    ],
+)
+def test_wrong_use_is_told_before_the_minutes_of_training(
+    empty_store, tmp_path, name, overrides, message
+):
+    with pytest.raises(UsageError, match=message):
+        train(empty_store, tmp_path / "nothing", name=name, overrides=overrides)
