@@ -93,8 +93,8 @@ def geometry(store: Store, folder: Path, case_id: str) -> str:
     middle = mask.shape[0] / 2
     right = float((np.argwhere(mask)[:, 0] > middle).mean()) if mask.any() else float("nan")
     return (
-        f"{folder.name}: full-grid mask has the CT's shape and affine: {same}; share of the liver's "
-        f"voxels on the patient's right half: {right:.2f}"
+        f"{folder.name}: full-grid mask has the CT's shape and affine: {same}; share of the "
+        f"liver's voxels on the patient's right half: {right:.2f}"
     )
 
 
