@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from model.head import Head, group_norm
+from model.pointwise import pointwise
 
 FEATURES = 8
 PARAMETERS = 2 * FEATURES * FEATURES + FEATURES + 2 * FEATURES + 1
@@ -66,9 +67,8 @@ class DynamicHead(Head):
             nn.Flatten(),
             nn.Linear(bottleneck_channels, IMAGE_WIDTH),
         )
-        self.reduce = nn.Sequential(
-            group_norm(out_channels), nn.ReLU(), nn.Conv3d(out_channels, FEATURES, 1)
-        )
+        self.norm = group_norm(out_channels)
+        self.reduce = nn.Conv3d(out_channels, FEATURES, 1)
         self.controller = nn.Linear(IMAGE_WIDTH + encoding_width, PARAMETERS)
 
     def set_prior_in_place(self, logit: float) -> None:
@@ -78,7 +78,7 @@ class DynamicHead(Head):
 
     def voxel_features(self, dec: Tensor) -> Tensor:
         """Return the 8 features of each voxel, shape (B, 8, I, J, K)."""
-        return self.reduce(dec)
+        return pointwise(self.reduce, torch.relu(self.norm(dec)))
 
     def classify(self, voxels: Tensor, bottleneck: Tensor, encodings: Tensor) -> Tensor:
         """Return logits (B, Q, I, J, K) for encodings (Q, E) of the queried classes."""

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from configs.errors import ModelError
 from model.backbone import Backbone
+from model.pointwise import pointwise
 
 
 class SmallUNet(Backbone):
@@ -79,10 +80,10 @@ class SmallUNet(Backbone):
         """Return decoder features with ``out_channels`` channels at full resolution."""
         features = bottleneck
         for level in range(len(skips) - 1, -1, -1):
-            lifted = self.lifts[level](features)
+            lifted = pointwise(self.lifts[level], features)
             lifted = functional.interpolate(lifted, scale_factor=2.0, mode="nearest")
             features = self.decoders[level](torch.cat((lifted, skips[level]), dim=1))
-        return unfold_voxels(self.unfold(features), self.fold)
+        return unfold_voxels(pointwise(self.unfold, features), self.fold)
 
 
 def fold_voxels(images: Tensor, edge: int) -> Tensor:

@@ -191,6 +191,7 @@ class _Steps:
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
             betas=(0.9, 0.99),
+            fused=next(network.parameters()).device.type in ("cpu", "cuda"),
         )
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer,
@@ -224,8 +225,8 @@ class _Steps:
             voxels = network.head.voxel_features(features.dec).flatten(2)
             logits = [
                 network.head.classify(
-                    voxels[[number]][..., target.voxels][..., None, None],
-                    features.bottleneck[[number]],
+                    voxels[number : number + 1, :, target.voxels][..., None, None],
+                    features.bottleneck[number : number + 1],
                     network.encoding(target.structure_index),
                 )
                 for number, target in enumerate(batch.targets)

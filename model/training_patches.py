@@ -90,12 +90,12 @@ class PatchSampler:
     ) -> PatchTarget:
         device = words.device
         index = sample.annotated.to(device)
-        target = unpack_labels(words, index).flatten(1)
-        foreground = target.bool().any(dim=0)
+        packed = words.flatten(1)
+        foreground = (packed != 0).any(dim=0)
         lot = torch.rand(foreground.shape, generator=generator).to(device)
         voxels = (foreground | (lot < self.background_share)).nonzero()[:, 0]
         weight = torch.where(foreground[voxels], 1.0, 1.0 / self.background_share)
-        return PatchTarget(index, voxels, weight, target[:, voxels])
+        return PatchTarget(index, voxels, weight, unpack_labels(packed[:, voxels], index))
 
     def _patch(self, sample: PreparedSample, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         centre = self._centre(sample, generator)

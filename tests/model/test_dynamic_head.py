@@ -106,10 +106,10 @@ def test_the_head_has_the_published_number_of_parameters() -> None:
 
     counts = [
         sum(weight.numel() for weight in part.parameters())
-        for part in (head.reduce, head.pool, head.controller)
+        for part in (head.norm, head.reduce, head.pool, head.controller)
     ]
 
-    assert counts == [488, 198_400, 78_489]
+    assert counts == [96, 392, 198_400, 78_489]
 
 
 def test_channel_counts_that_16_does_not_divide_get_fewer_groups() -> None:
