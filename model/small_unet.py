@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +81,7 @@ class SmallUNet(Backbone):
         """Return decoder features with ``out_channels`` channels at full resolution."""
         features = bottleneck
         for level in range(len(skips) - 1, -1, -1):
-            lifted = pointwise(self.lifts[level], features)
+            lifted = pointwise(cast(nn.Conv3d, self.lifts[level]), features)
             lifted = functional.interpolate(lifted, scale_factor=2.0, mode="nearest")
             features = self.decoders[level](torch.cat((lifted, skips[level]), dim=1))
         return unfold_voxels(pointwise(self.unfold, features), self.fold)
