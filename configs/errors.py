@@ -37,6 +37,10 @@ class UsageError(AtlasLoopError):
     """The caller asked for something that cannot be done as asked."""
 
 
+class ConflictError(UsageError):
+    """What the caller leans on was changed or is held by somebody else; nothing was written."""
+
+
 class ConfigError(UsageError):
     """A setting or a data file of ``configs`` breaks a rule."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 
 from configs.errors import StorageError
+from storage import label_projection
 from storage.journal import JournalLine
 from storage.objects import ObjectStore
 
@@ -202,6 +203,7 @@ _HANDLERS: dict[str, Callable[[Connection, JournalLine, ObjectStore], None]] = {
     "case.annotated": _case_annotated,
     "case.failed": _case_failed,
     "queue.ranked": _queue_ranked,
+    **label_projection.HANDLERS,
 }
 
 

@@ -15,8 +15,19 @@ from storage.rebuild import replay_into
 from storage.store import Store, catch_up
 
 # Which facts of a line name an object, and which of those objects name further ones.
-_NAMED_BY_LINE = ("fingerprint", "source", "weights", "manifest", "detail", "items")
+_NAMED_BY_LINE = (
+    "fingerprint",
+    "source",
+    "weights",
+    "manifest",
+    "detail",
+    "items",
+    "challenger",
+    "evidence",
+)
 _NAMED_BY_MANIFEST = ("masks", "maps")
+# Tables that the journal knows nothing of.
+_EPHEMERAL = ("claims",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +102,9 @@ def _objects_of(store: Store, line: JournalLine) -> Iterator[str]:
                 manifest = json.loads(store.objects.read(digest))
                 for part in _NAMED_BY_MANIFEST:
                     yield from (entry["object"] for entry in manifest[part])
+    for version in line.data.get("versions", ()):
+        if version["object"] is not None:
+            yield version["object"]
 
 
 def _database_findings(store: Store) -> Iterator[Finding]:
@@ -124,7 +138,7 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
         "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database() "
         "ORDER BY table_name"
     ).fetchall()
-    return [row[0] for row in rows]
+    return [row[0] for row in rows if row[0] not in _EPHEMERAL]
 
 
 def _quoted(text: str) -> str:

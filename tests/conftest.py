@@ -6,12 +6,31 @@ import gzip
 import os
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import numpy.typing as npt
 import pytest
+
+from flows.init import init
+from flows.intake import intake
+from storage.canonical_json import sha256_hex
+from storage.grid import Grid
+from storage.labels import ABSENT, LabelMask
+from storage.masks import encode_map, encode_mask
+from storage.predictions import (
+    CONSENSUS,
+    Manifest,
+    StoredMap,
+    StoredMask,
+    close_case,
+    closed_predictions,
+    flat_box,
+)
+from storage.queue import QueueEntry, write_queue
+from storage.store import Store
 
 _BESIDE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -49,6 +68,127 @@ def small_affine() -> npt.NDArray[np.float64]:
     affine = np.diag([3.0, 3.0, 5.0, 1.0])
     affine[:3, 3] = (-40.5, -30.25, 100.0)
     return affine
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedWorkspace:
+    """A workspace with annotated and queued cases, made without a network.
+
+    Every case has a ball as liver, one as stomach that touches it, an absent spleen that a member
+    half sees, and all three stand in the queue, by position in this order.
+    """
+
+    store: Store
+    case_ids: tuple[str, ...]
+    committee_id: str
+    structures: tuple[str, ...] = ("liver", "stomach", "spleen")
+
+    def put_mask(self, mask_ras: npt.NDArray[np.bool_], grid: Grid) -> LabelMask:
+        """Store a mask of a whole volume, RAS order."""
+        encoded = encode_mask(mask_ras, tuple((0, n) for n in grid.ras_shape), grid)
+        if encoded.data is None or encoded.box is None:
+            return ABSENT
+        digest = self.store.objects.put(encoded.data)
+        return LabelMask(digest, flat_box(encoded.box), encoded.voxels)
+
+    def prediction_id(self, case_id: str) -> str:
+        """Return the id of the case's prediction."""
+        with self.store.read() as connection:
+            return closed_predictions(connection, self.committee_id)[case_id]
+
+
+@pytest.fixture
+def make_annotated(
+    tmp_path: Path, small_ct: npt.NDArray[np.int16], small_affine: npt.NDArray[np.float64]
+) -> Callable[..., AnnotatedWorkspace]:
+    """A maker of ``AnnotatedWorkspace``: ``make_annotated(cases=2, affine=None)``."""
+
+    def make(
+        *, cases: int = 1, affine: npt.NDArray[np.float64] | None = None
+    ) -> AnnotatedWorkspace:
+        store = init(tmp_path / "annotated workspace")
+        folder = tmp_path / "cts"
+        folder.mkdir()
+        for number in range(cases):
+            # Another offset of the noise a case: no two scans are alike.
+            voxels = np.roll(small_ct, number, axis=2) + np.int16(7 * number)
+            image = nibabel.Nifti1Image(voxels, small_affine if affine is None else affine)
+            nibabel.save(image, folder / f"scan {number}.nii.gz")
+        taken = intake(store, [folder])
+        case_ids = tuple(file.case_id for file in taken.taken)
+        made = AnnotatedWorkspace(store, case_ids, "k-000000000001")
+        for file in taken.taken:
+            image = nibabel.load(file.path)
+            grid = Grid.from_affine(image.shape, image.affine)
+            close_case(store, _ball_manifest(made, file.case_id, grid), run_id="r-1", seconds=1.0)
+        entries = [
+            QueueEntry(
+                position=1 + position,
+                kind="possibly_missed" if structure == "spleen" else "present",
+                case_id=case_id,
+                structure=structure,
+                risk=0.9 - 0.1 * position,
+                reason="members disagree",
+            )
+            for position, (structure, case_id) in enumerate(
+                (structure, case_id) for structure in made.structures for case_id in case_ids
+            )
+        ]
+        write_queue(store, entries, committee_id=made.committee_id, policy="disagreement")
+        return made
+
+    return make
+
+
+def _ball(shape: tuple[int, int, int], centre: float, radius: float) -> npt.NDArray[np.bool_]:
+    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    return (axes[0] - centre) ** 2 + axes[1] ** 2 + axes[2] ** 2 < radius**2
+
+
+def _ball_manifest(made: AnnotatedWorkspace, case_id: str, grid: Grid) -> Manifest:
+    shape = grid.ras_shape
+    full = tuple((0, n) for n in shape)
+    masks, maps, scores = [], [], []
+    for structure, centre, present in (
+        ("liver", 0.35, True),
+        ("stomach", -0.35, True),
+        ("spleen", -0.6, False),
+    ):
+        for member, radius in ((CONSENSUS, 0.3), ("a", 0.34), ("b", 0.26)):
+            seen = present or member == "a"
+            mask = _ball(shape, centre, radius if present else 0.15)
+            stored = made.put_mask(mask, grid) if seen else ABSENT
+            if stored.object is not None and stored.box is not None:
+                masks.append(
+                    StoredMask(member, structure, stored.object, stored.box, stored.voxels)
+                )
+            scores.append(
+                {
+                    "member": member,
+                    "structure": structure,
+                    "volume_ml": stored.voxels * float(np.prod(grid.spacing_mm)) / 1000,
+                    "entropy_mean": 0.3,
+                    "entropy_border": 0.6,
+                    "self_consistency": 0.9,
+                    "pairwise_dice": 0.7 if present else None,
+                    "inconsistency": 0.1,
+                    "overlap_exclusive": 0.0,
+                    "max_probability": 0.95 if seen else 0.4,
+                }
+            )
+        rim = _ball(shape, centre, 0.38).astype(np.uint8) * 120
+        for kind in ("uncertainty", "disagreement"):
+            encoded = encode_map(rim, full, grid)
+            assert encoded.data is not None
+            assert encoded.box is not None
+            digest = made.store.objects.put(encoded.data)
+            maps.append(StoredMap(kind, structure, digest, flat_box(encoded.box)))
+    members = tuple(
+        {"name": name, "family": name, "weights": sha256_hex(name.encode())} for name in "ab"
+    )
+    return Manifest(
+        case_id, made.committee_id, members, grid, tuple(masks), tuple(maps), tuple(scores)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,167 @@
+"""Label versions: immutable masks, or "absent", of one structure of one case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import duckdb
+
+from storage.predictions import CONSENSUS, FlatBox
+
+Connection = duckdb.DuckDBPyConnection
+
+
+@dataclass(frozen=True, slots=True)
+class LabelMask:
+    """What a label says about one structure.
+
+    Attributes:
+        object: The mask object; None where the structure is absent.
+        box: Where the object lies on the file's grid; None where it is absent.
+        voxels: Voxels inside.
+    """
+
+    object: str | None
+    box: FlatBox | None
+    voxels: int
+
+
+ABSENT = LabelMask(None, None, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelVersion:
+    """One version.
+
+    Attributes:
+        verdict_id: The verdict that made it; None for a dataset's label.
+        source: ``reader:NAME`` or ``dataset:NAME``.
+        reading: ``review`` (made from the AI's mask), ``independent`` (made without seeing it) or
+            ``dataset``.
+        linked: Changed only because a neighbour's correction took voxels from it or gave it some;
+            nobody has judged it as a whole.
+        parent: The version or prediction that it was made from.
+    """
+
+    version_id: str
+    verdict_id: str | None
+    case_id: str
+    structure: str
+    source: str
+    reading: str
+    linked: bool
+    mask: LabelMask
+    parent: str | None
+    seq: int
+    recorded_at: datetime
+
+
+def current_labels(
+    connection: Connection, *, case_id: str | None = None
+) -> dict[tuple[str, str], LabelVersion]:
+    """Return (case, structure) -> the newest version that review made and did not reject."""
+    rows = connection.execute(
+        """SELECT version_id, verdict_id, case_id, structure, source, reading, linked, object, box,
+                  voxels, parent, seq, recorded_at
+           FROM current_labels WHERE $case IS NULL OR case_id = $case ORDER BY seq, structure""",
+        {"case": case_id},
+    ).fetchall()
+    return {(row[2], row[3]): _version(row) for row in rows}
+
+
+def training_labels(connection: Connection) -> dict[tuple[str, str], LabelVersion]:
+    """Return the labels that a human looked at as a whole: accepted, corrected or absent.
+
+    A version that is only linked to a neighbour's correction counts when its structure was judged
+    itself, before or after. A deferred or rejected structure trains nothing.
+    """
+    judged = set(
+        connection.execute(
+            """SELECT case_id, structure FROM current_verdicts
+               WHERE verdict IN ('accept', 'correct', 'absent')"""
+        ).fetchall()
+    )
+    return {key: label for key, label in current_labels(connection).items() if key in judged}
+
+
+def label_history(connection: Connection, case_id: str, structure: str) -> list[LabelVersion]:
+    """Return every version of a structure of a case, oldest first."""
+    rows = connection.execute(
+        """SELECT version_id, verdict_id, case_id, structure, source, reading, linked, object, box,
+                  voxels, parent, seq, recorded_at
+           FROM label_versions WHERE case_id = ? AND structure = ? ORDER BY seq""",
+        [case_id, structure],
+    ).fetchall()
+    return [_version(row) for row in rows]
+
+
+def source_labels(connection: Connection, source: str) -> list[LabelVersion]:
+    """Return every version that a reader or dataset made, oldest first.
+
+    Args:
+        connection: An open index.
+        source: ``reader:NAME`` or ``dataset:NAME``.
+    """
+    rows = connection.execute(
+        """SELECT version_id, verdict_id, case_id, structure, source, reading, linked, object, box,
+                  voxels, parent, seq, recorded_at
+           FROM label_versions WHERE source = ? ORDER BY seq, structure""",
+        [source],
+    ).fetchall()
+    return [_version(row) for row in rows]
+
+
+def base_of(connection: Connection, case_id: str, structure: str) -> tuple[str, LabelMask] | None:
+    """Return the id and mask that a correction made now would start from.
+
+    It is the newest version of the reviews, rejected or not, else the consensus of the newest
+    prediction, whose id is the prediction's.
+
+    Returns:
+        None when the case has neither.
+    """
+    row = connection.execute(
+        """SELECT version_id, object, box, voxels FROM label_versions
+           WHERE case_id = ? AND structure = ? AND reading = 'review' ORDER BY seq DESC LIMIT 1""",
+        [case_id, structure],
+    ).fetchone()
+    if row is not None:
+        return row[0], _mask(row[1], row[2], row[3])
+    row = connection.execute(
+        """SELECT p.prediction_id, m.object, m.box, coalesce(m.voxels, 0)
+           FROM current_predictions p
+           LEFT JOIN masks m ON m.prediction_id = p.prediction_id AND m.structure = $structure
+                            AND m.member = $consensus
+           WHERE p.case_id = $case""",
+        {"case": case_id, "structure": structure, "consensus": CONSENSUS},
+    ).fetchone()
+    return None if row is None else (row[0], _mask(row[1], row[2], row[3]))
+
+
+def version_json(
+    structure: str, mask: LabelMask, *, parent: str | None, linked: bool = False
+) -> dict[str, Any]:
+    """Return a version as it stands in a journal line."""
+    return {
+        "structure": structure,
+        "object": mask.object,
+        "box": None if mask.box is None else list(mask.box),
+        "voxels": mask.voxels,
+        "parent": parent,
+        "linked": linked,
+    }
+
+
+def _version(row: tuple[Any, ...]) -> LabelVersion:
+    mask = _mask(row[7], row[8], row[9])
+    return LabelVersion(*row[:7], mask, *row[10:])
+
+
+def _mask(digest: str | None, box: Sequence[int] | None, voxels: int) -> LabelMask:
+    if digest is None or box is None:
+        return ABSENT
+    i0, i1, j0, j1, k0, k1 = box
+    return LabelMask(digest, (i0, i1, j0, j1, k0, k1), voxels)
