@@ -156,8 +156,20 @@ def version_json(
 
 
 def _version(row: tuple[Any, ...]) -> LabelVersion:
-    mask = _mask(row[7], row[8], row[9])
-    return LabelVersion(*row[:7], mask, *row[10:])
+    digest, box, voxels = row[7:10]
+    return LabelVersion(
+        version_id=row[0],
+        verdict_id=row[1],
+        case_id=row[2],
+        structure=row[3],
+        source=row[4],
+        reading=row[5],
+        linked=row[6],
+        mask=_mask(digest, box, voxels),
+        parent=row[10],
+        seq=row[11],
+        recorded_at=row[12],
+    )
 
 
 def _mask(digest: str | None, box: Sequence[int] | None, voxels: int) -> LabelMask:
