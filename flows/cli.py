@@ -335,6 +335,47 @@ def export(
     summary.raise_for_failures()
 
 
+@app.command("import-labels")
+@guarded
+def import_labels(
+    folder: Annotated[Path, typer.Argument(help="Folder with the labels.")],
+    dataset: Annotated[str, typer.Option("--dataset", help="Name of the source, yours to choose.")],
+    workspace: WorkspaceOption = HERE,
+    layout: Annotated[
+        Literal["auto", "abdomenatlas", "totalsegmentator", "nnunet", "msd", "cohort"],
+        typer.Option("--layout", help="How the folder is laid out."),
+    ] = "auto",
+    structure: Annotated[
+        list[str] | None,
+        typer.Option("--structure", help="What was annotated, where the files do not say."),
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option("--name", help="NAME=STRUCTURE: what a name in the files means."),
+    ] = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Record a dataset's labels of cases that are in the workspace, e.g. to measure agreement.
+
+    Example: atlasloop import-labels Task03_Liver --dataset msd-liver --name cancer=liver_tumor
+    """
+    from flows.import_labels import import_labels as run
+    from flows.label_reports import print_label_import
+    from flows.progress import shown
+    from storage.label_sets import LabelNaming
+
+    naming = LabelNaming(structures=tuple(structure or ()), renamed=_renamed(name or []))
+    store = _open(workspace)
+    with shown("import-labels") as advance:
+        summary = run(store, folder, dataset=dataset, layout=layout, naming=naming, advance=advance)
+    if as_json:
+        print_json(summary)
+    else:
+        print_label_import(summary)
+    summary.raise_for_failures()
+
+
 @app.command()
 @guarded
 def status(
@@ -418,6 +459,15 @@ def _open(workspace: Path, flags: dict[str, Any] | None = None) -> Store:
 
     settings = load_settings(open_workspace(workspace).settings_path, flags).settings
     return Store.open(workspace, settings)
+
+
+def _renamed(pairs: list[str]) -> dict[str, str]:
+    from configs.errors import UsageError
+
+    wrong = [pair for pair in pairs if "=" not in pair]
+    if wrong:
+        raise UsageError(f"--name is NAME=STRUCTURE, got {wrong[0]!r}")
+    return dict(pair.split("=", 1) for pair in pairs)
 
 
 def _device_flag(device: str | None) -> dict[str, Any]:

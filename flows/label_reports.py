@@ -1,4 +1,4 @@
-"""How releases and exports look on a terminal."""
+"""How releases, exports and imports of labels look on a terminal."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.export import ExportSummary
+from flows.import_labels import ImportSummary
 from flows.tables import print_json, print_line, print_table, warn
 from storage.releases import Release, ReleaseRow
 
@@ -57,3 +58,29 @@ def print_export(summary: ExportSummary, out: Path) -> None:
     if summary.failed:
         rows = [(case.case_id, str(case.reason), case.message) for case in summary.failed]
         print_table("Not exported", ["case", "reason", "message"], rows)
+
+
+def print_label_import(summary: ImportSummary) -> None:
+    """Print what was recorded, what was refused, and what a flat map could not give back."""
+    changed = sum(len(case.changed) for case in summary.cases)
+    absent = sum(len(case.absent) for case in summary.cases)
+    print_line(
+        f"{len(summary.cases)} cases read as {summary.layout}, {changed} labels new or changed, "
+        f"{absent} absent: compare with `dataset:{summary.dataset}`"
+    )
+    if summary.unknown_names:
+        warn(
+            f"no structure is called {', '.join(summary.unknown_names)}; passed over, "
+            "give --name NAME=STRUCTURE to take it"
+        )
+    inexact = [
+        (case.case_id, structure, now, expected)
+        for case in summary.cases
+        for structure, (now, expected) in case.inexact.items()
+    ]
+    if inexact:
+        columns = ["case", "structure", "voxels", "exported voxels"]
+        print_table("Not given back exactly by a flat map: masks overlapped", columns, inexact)
+    if summary.failed:
+        rows = [(case.key, str(case.reason), case.message) for case in summary.failed]
+        print_table("Refused", ["case", "reason", "message"], rows)
