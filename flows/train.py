@@ -22,7 +22,7 @@ from flows.progress import Advance, silent
 from flows.runs import recorded_run
 from model.checkpoint import save_checkpoint
 from model.inference_settings import InferenceSettings
-from model.training import TrainedMember, TrainingSettings, train_member
+from model.training import TrainedMember, TrainingSettings, new_network, train_member
 from model.training_samples import TrainingSample
 from storage.canonical_json import JsonObject
 from storage.cohort import CohortCase, read_cohort
@@ -184,7 +184,7 @@ def fit(job: TrainingJob, advance: Advance = silent) -> FittedModel:
     trained = train_member(
         [_sample(case) for case in cases],
         settings,
-        structures=load_taxonomy().names,
+        new_network(settings, load_taxonomy().names),
         device=torch.device(job.device),
         progress=lambda step, _: advance(step, settings.steps),
     )
