@@ -197,6 +197,65 @@ def annotate(
 
 @app.command()
 @guarded
+def split(workspace: WorkspaceOption = HERE, *, as_json: JsonOption = False) -> None:
+    """Freeze who trains, who decides at the gate and who is only reported; retrain does it too.
+
+    Example: atlasloop split
+    """
+    from flows.split import split as run
+
+    summary = run(_open(workspace))
+    if as_json:
+        print_json(summary)
+    else:
+        print_table("Patients by role", ["role", "patients"], list(summary.patients.items()))
+
+
+@app.command()
+@guarded
+def retrain(
+    workspace: WorkspaceOption = HERE,
+    data: Annotated[
+        list[Path] | None, typer.Option("--data", help="Cohort folder to train on as well.")
+    ] = None,
+    member: Annotated[
+        list[str] | None, typer.Option("--member", help="Only this member; all when left out.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps a member.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of patches and bootstrap.")] = 0,
+    *,
+    accept_underpowered: Annotated[
+        bool, typer.Option("--accept-underpowered", help="Promote what could not be decided.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the members on what people judged; the gate decides whether they come into force.
+
+    Example: atlasloop retrain --data cohort
+    """
+    from flows.progress import shown
+    from flows.reports import print_retraining
+    from flows.retrain import RetrainOptions
+    from flows.retrain import retrain as run
+
+    options = RetrainOptions(
+        cohorts=tuple(data or ()),
+        members=tuple(member or ()),
+        steps=steps,
+        seed=seed,
+        accept_underpowered=accept_underpowered,
+    )
+    store = _open(workspace)
+    with shown("gate") as advance:
+        summary = run(store, options, advance=advance)
+    if as_json:
+        print_json(summary)
+    else:
+        print_retraining(summary)
+
+
+@app.command()
+@guarded
 def triage(workspace: WorkspaceOption = HERE, *, as_json: JsonOption = False) -> None:
     """Rank the structures of all annotated cases anew.
 
