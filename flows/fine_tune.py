@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -62,16 +63,19 @@ class FineTuneJob:
 
 
 def fine_tune_all(jobs: Sequence[FineTuneJob]) -> list[FittedModel]:
-    """Run several jobs side by side, one process each; results in the order of the jobs.
+    """Run several jobs, as many side by side as there are cores; results in the jobs' order.
 
     Raises:
         ModelError: A checkpoint or a case does not fit, or a loss is no longer finite.
     """
     if len(jobs) == 1:
         return [fine_tune(jobs[0])]
+    cores = os.cpu_count() or 1
+    workers = min(len(jobs), cores)
+    shared = [replace(job, threads=max(1, cores // workers)) for job in jobs]
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=len(jobs), mp_context=spawn) as pool:
-        return list(pool.map(fine_tune, jobs))
+    with ProcessPoolExecutor(max_workers=workers, mp_context=spawn) as pool:
+        return list(pool.map(fine_tune, shared))
 
 
 def fine_tune(job: FineTuneJob) -> FittedModel:

@@ -10,6 +10,7 @@ import torch
 
 from configs.taxonomy import load_taxonomy
 from flows.annotate import existing_file
+from flows.devices import choose_device, uses_bfloat16
 from flows.limits import volume_limits
 from flows.progress import Advance, silent
 from model.annotate import AnnotateOptions, StructureResult, annotate_volume
@@ -29,6 +30,9 @@ from storage.volume import Volume
 References = Mapping[str, Mapping[str, LabelMask]]
 """Case id -> structure -> what the reference says."""
 
+Running = tuple[torch.device, AnnotateOptions]
+"""Where and how networks run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rivals:
@@ -38,13 +42,27 @@ class Rivals:
     challenger: Sequence[CommitteeMember]
 
 
+@dataclass(frozen=True, slots=True)
+class StructureOutcomes:
+    """What several committees do on one structure of one case.
+
+    Attributes:
+        committees: In the order in which they were given.
+        lesions: Lesions of the reference; 0 for organs.
+    """
+
+    structure: str
+    committees: tuple[Outcomes, ...]
+    lesions: int
+
+
 def observe(
     store: Store,
     cases: Sequence[CaseRow],
     references: References,
     rivals: Rivals,
     *,
-    options: tuple[torch.device, AnnotateOptions],
+    running: Running,
     advance: Advance = silent,
 ) -> list[GateObservation]:
     """Return one observation a case and structure that has a reference.
@@ -56,7 +74,7 @@ def observe(
         cases: Cases of frozen patients.
         references: What people said about them.
         rivals: The committees.
-        options: Device, and how to run.
+        running: Device, and how to run.
         advance: Told the cases that are done.
 
     Raises:
@@ -64,40 +82,54 @@ def observe(
     """
     observations: list[GateObservation] = []
     chosen = [case for case in cases if references.get(case.case_id)]
+    committees = (rivals.champion, rivals.challenger)
     for number, case in enumerate(chosen, start=1):
-        observations.extend(_case(store, case, references[case.case_id], rivals, options))
+        for entry in case_outcomes(
+            store, case, references[case.case_id], committees, running=running
+        ):
+            champion, challenger = entry.committees
+            observations.append(
+                GateObservation(
+                    patient=case.patient_id,
+                    structure=entry.structure,
+                    champion=champion,
+                    challenger=challenger,
+                    lesions=entry.lesions,
+                )
+            )
         advance(number, len(chosen))
     return observations
 
 
-def _case(
+def case_outcomes(
     store: Store,
     case: CaseRow,
     references: Mapping[str, LabelMask],
-    rivals: Rivals,
-    options: tuple[torch.device, AnnotateOptions],
-) -> Iterator[GateObservation]:
+    committees: Sequence[Sequence[CommitteeMember]],
+    *,
+    running: Running,
+) -> Iterator[StructureOutcomes]:
+    """Yield what each committee does on each structure of a case that has a reference.
+
+    Raises:
+        CaseError: The CT is gone or was changed.
+    """
     file = existing_file(case)
     volume = Volume.open(file.path, limits=volume_limits(store.settings.intake))
     hu = volume.read_ras(expected_sha256=file.sha256)
     grid = volume.grid
-    found = [
-        _results(hu, grid, members, references, options)
-        for members in (rivals.champion, rivals.challenger)
-    ]
+    found = [_results(hu, grid, members, references, running) for members in committees]
     taxonomy = load_taxonomy()
     for structure in taxonomy.select(tuple(references)):
         reference, box = read_reference(store, references[structure], grid)
         lesion = taxonomy[structure].is_lesion
-        champion, challenger = (
-            _outcomes(results.get(structure), reference, box, lesion=lesion) for results in found
-        )
-        yield GateObservation(
-            patient=case.patient_id,
-            structure=structure,
-            champion=champion,
-            challenger=challenger,
-            lesions=count_lesions(reference) if lesion else 0,
+        yield StructureOutcomes(
+            structure,
+            tuple(
+                _outcomes(results.get(structure), reference, box, lesion=lesion)
+                for results in found
+            ),
+            count_lesions(reference) if lesion else 0,
         )
 
 
@@ -106,11 +138,11 @@ def _results(
     grid: Grid,
     members: Sequence[CommitteeMember],
     references: Mapping[str, LabelMask],
-    options: tuple[torch.device, AnnotateOptions],
+    running: Running,
 ) -> dict[str, tuple[Mask | None, Box | None]]:
-    device, how = options
+    device, options = running
     results: Iterator[StructureResult] = annotate_volume(
-        hu, grid.ras_spacing_mm, members, taxonomy=load_taxonomy(), device=device, options=how
+        hu, grid.ras_spacing_mm, members, taxonomy=load_taxonomy(), device=device, options=options
     )
     return {
         result.structure: (result.consensus, result.box)
@@ -138,3 +170,11 @@ def _outcomes(
 ) -> Outcomes:
     consensus, where = result or (None, None)
     return outcomes(consensus, where, reference, box, lesion=lesion)
+
+
+def running(store: Store) -> Running:
+    """Return device and options of the settings."""
+    settings = store.settings.annotate
+    device = choose_device(settings.device)
+    bf16 = uses_bfloat16(settings.autocast, device)
+    return device, AnnotateOptions(batch_size=settings.window_batch, bf16=bf16)

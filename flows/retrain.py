@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -14,17 +13,22 @@ from configs.errors import UsageError
 from flows.annotate import load_members
 from flows.devices import choose_device, uses_bfloat16
 from flows.fine_tune import FineTuneJob, TrainingLabel, fine_tune_all
-from flows.gate import Rivals, observe
+from flows.gate import Rivals, observe, running
 from flows.progress import Advance, silent
 from flows.runs import recorded_run
 from flows.split import split
 from flows.train import FittedModel
-from model.annotate import AnnotateOptions
 from model.gate import GateDecision, GatePolicy, decide
 from storage.canonical_json import JsonObject
-from storage.cases import CaseRow, all_cases
+from storage.cases import all_cases
 from storage.gates import Challenge, record_gate
-from storage.labels import LabelVersion, dataset_labels, reference_labels, training_labels
+from storage.labels import (
+    LabelMask,
+    LabelVersion,
+    dataset_labels,
+    reference_labels,
+    training_labels,
+)
 from storage.model_registry import (
     CommitteeMemberRecord,
     CommitteeRecord,
@@ -106,29 +110,49 @@ def retrain(
     }
     with recorded_run(store, "retrain", facts):
         jobs = [fine_tune_job(store, member, labels, options) for member in members]
-        fitted = fine_tune_all(jobs)
-        challenges = [
-            _challenge(store, member, model) for member, model in zip(members, fitted, strict=True)
-        ]
-        decision = challenge(store, committee, challenges, options, advance=advance)
-        patients = {row.patients for row in decision.rows}
-        gate_id = record_gate(
-            store,
-            challenges,
-            outcome=decision.outcome,
-            reason=decision.reason,
-            evidence=_evidence(decision, committee),
-        )
-        if decision.outcome == "promoted":
-            for entry in challenges:
-                write_card(store, entry.weights, entry.challenger, entry.card)
-        _LOG.info("gate: %s", decision.outcome)
+        challenges = put_challengers(store, members, fine_tune_all(jobs))
+        return conclude(store, committee, challenges, options, advance=advance)
+
+
+def put_challengers(
+    store: Store, members: Sequence[CommitteeMemberRecord], fitted: Sequence[FittedModel]
+) -> list[Challenge]:
+    """Store retrained weights as objects and name their champions; nothing is in force yet."""
+    return [_challenge(store, member, model) for member, model in zip(members, fitted, strict=True)]
+
+
+def conclude(
+    store: Store,
+    committee: CommitteeRecord,
+    challenges: Sequence[Challenge],
+    options: RetrainOptions,
+    *,
+    advance: Advance = silent,
+) -> RetrainSummary:
+    """Let the gate decide on challengers and record what it says.
+
+    Raises:
+        CaseError: A gate CT is gone or was changed.
+        ConflictError: A champion was replaced meanwhile.
+    """
+    decision = _decision(store, committee, challenges, options, advance=advance)
+    gate_id = record_gate(
+        store,
+        challenges,
+        outcome=decision.outcome,
+        reason=decision.reason,
+        evidence=_evidence(decision, committee),
+    )
+    if decision.outcome == "promoted":
+        for entry in challenges:
+            write_card(store, entry.weights, entry.challenger, entry.card)
+    _LOG.info("gate: %s", decision.outcome)
     return RetrainSummary(
-        gate_id,
-        decision,
-        len(labels),
-        max(patients, default=0),
-        tuple(member.name for member in members),
+        gate_id=gate_id,
+        decision=decision,
+        labels=max((int(entry.card["retrained_on_labels"]) for entry in challenges), default=0),
+        gate_patients=max((row.patients for row in decision.rows), default=0),
+        members=tuple(entry.name for entry in challenges),
     )
 
 
@@ -166,7 +190,6 @@ def fine_tune_job(
     """Return a member's training with the settings' device, rate and share."""
     settings = store.settings
     device = choose_device(settings.annotate.device)
-    members = max(1, len(options.members or settings.committee))
     return FineTuneJob(
         workspace=store.workspace.root,
         checkpoint=member.path,
@@ -178,45 +201,6 @@ def fine_tune_job(
         seed=options.seed,
         device=str(device),
         bfloat16=uses_bfloat16(settings.annotate.autocast, device),
-        threads=max(1, (os.cpu_count() or 1) // members),
-    )
-
-
-def challenge(
-    store: Store,
-    committee: CommitteeRecord,
-    challenges: Sequence[Challenge],
-    options: RetrainOptions,
-    *,
-    advance: Advance = silent,
-) -> GateDecision:
-    """Return the gate's decision on challengers; nothing is recorded."""
-    with store.read() as connection:
-        references = reference_labels(connection, role="gate")
-        cases = all_cases(connection)
-    settings = store.settings
-    device = choose_device(settings.annotate.device)
-    how = AnnotateOptions(
-        batch_size=settings.annotate.window_batch,
-        bf16=uses_bfloat16(settings.annotate.autocast, device),
-    )
-    rivals = Rivals(
-        load_members(committee, settings.annotate, device),
-        load_members(_replaced(store, committee, challenges), settings.annotate, device),
-    )
-    observations = observe(
-        store,
-        _with_reference(cases, references),
-        _by_case(references),
-        rivals,
-        options=(device, how),
-        advance=advance,
-    )
-    return decide(
-        observations,
-        gate_policy(store),
-        generator=np.random.default_rng(options.seed),
-        accept_underpowered=options.accept_underpowered,
     )
 
 
@@ -228,6 +212,46 @@ def gate_policy(store: Store) -> GatePolicy:
         false_positive_margin=settings.false_positive_margin,
         sensitivity_margin=settings.sensitivity_margin,
         least_patients=settings.least_patients,
+    )
+
+
+def challengers(
+    store: Store, committee: CommitteeRecord, challenges: Sequence[Challenge]
+) -> CommitteeRecord:
+    """Return the committee with the challengers in their champions' places."""
+    new = {entry.name: entry.challenger for entry in challenges}
+    members = tuple(
+        replace(member, weights=new[member.name], path=store.objects.path(new[member.name]))
+        if member.name in new
+        else member
+        for member in committee.members
+    )
+    return replace(committee, members=members)
+
+
+def _decision(
+    store: Store,
+    committee: CommitteeRecord,
+    challenges: Sequence[Challenge],
+    options: RetrainOptions,
+    *,
+    advance: Advance,
+) -> GateDecision:
+    with store.read() as connection:
+        references = masks_by_case(reference_labels(connection, role="gate"))
+        cases = all_cases(connection)
+    how = running(store)
+    settings = store.settings.annotate
+    rivals = Rivals(
+        load_members(committee, settings, how[0]),
+        load_members(challengers(store, committee, challenges), settings, how[0]),
+    )
+    observations = observe(store, cases, references, rivals, running=how, advance=advance)
+    return decide(
+        observations,
+        gate_policy(store),
+        generator=np.random.default_rng(options.seed),
+        accept_underpowered=options.accept_underpowered,
     )
 
 
@@ -245,30 +269,12 @@ def _challenge(store: Store, member: CommitteeMemberRecord, fitted: FittedModel)
     return Challenge(member.name, weights, member.weights, digest, fitted.card)
 
 
-def _replaced(
-    store: Store, committee: CommitteeRecord, challenges: Sequence[Challenge]
-) -> CommitteeRecord:
-    """Return the committee with the challengers in their champions' places."""
-    new = {entry.name: entry.challenger for entry in challenges}
-    members = tuple(
-        replace(member, weights=new[member.name], path=store.objects.path(new[member.name]))
-        if member.name in new
-        else member
-        for member in committee.members
-    )
-    return replace(committee, members=members)
-
-
-def _with_reference(
-    cases: Sequence[CaseRow], references: dict[tuple[str, str], LabelVersion]
-) -> list[CaseRow]:
-    known = {case_id for case_id, _ in references}
-    return [case for case in cases if case.case_id in known]
-
-
-def _by_case(references: dict[tuple[str, str], LabelVersion]) -> dict[str, dict]:
-    result: dict[str, dict] = {}
-    for (case_id, structure), label in references.items():
+def masks_by_case(
+    labels: Mapping[tuple[str, str], LabelVersion],
+) -> dict[str, dict[str, LabelMask]]:
+    """Return case id -> structure -> mask."""
+    result: dict[str, dict[str, LabelMask]] = {}
+    for (case_id, structure), label in labels.items():
         result.setdefault(case_id, {})[structure] = label.mask
     return result
 
