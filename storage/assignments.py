@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -75,26 +75,21 @@ def assign_readings(
     return [Assignment(reader, *key, before.get(key, 0) + 1, key in seen) for key in keys]
 
 
-def unseen_cases(
-    connection: Connection, *, reader: str, structures: Sequence[str], among: Collection[str]
-) -> list[str]:
-    """Return the cases that a reader neither was assigned nor reviewed any of the structures of.
+def unseen_cases(connection: Connection, *, reader: str, structures: Sequence[str]) -> list[str]:
+    """Return the cases of which a reader was assigned or reviewed none of the structures.
 
     Args:
         connection: An open index.
         reader: Name of the reader.
         structures: Names in the taxonomy.
-        among: The cases to choose from; all of the workspace when empty.
 
     Returns:
         Case ids in the order of registration.
     """
-    known = [
-        row[0] for row in connection.execute("SELECT case_id FROM cases ORDER BY seq").fetchall()
-    ]
+    known = connection.execute("SELECT case_id FROM cases ORDER BY seq").fetchall()
     touched = seen_with_ai(connection, reader).keys() | _assigned(connection, reader).keys()
     taken = {case_id for case_id, structure in touched if structure in structures}
-    return [case for case in known if case not in taken and (not among or case in among)]
+    return [case_id for (case_id,) in known if case_id not in taken]
 
 
 def open_readings(connection: Connection, *, reader: str | None = None) -> list[Assignment]:

@@ -13,6 +13,7 @@ import duckdb
 from configs.errors import UsageError
 from storage.labels import LabelMask, LabelVersion, label_mask, source_labels
 from storage.predictions import CONSENSUS
+from storage.store import Store
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -135,6 +136,12 @@ def list_sources(connection: Connection) -> list[SourceCount]:
         SourceCount(LabelSource(kind=kind, name=name, reading=reading), cases, structures, labels)
         for kind, name, reading, cases, structures, labels in rows
     ]
+
+
+def known_sources(store: Store) -> list[SourceCount]:
+    """Return every source that holds a label in a workspace."""
+    with store.read() as connection:
+        return list_sources(connection)
 
 
 def labels_of(connection: Connection, source: LabelSource) -> SourceLabels:
