@@ -165,7 +165,7 @@ def base_of(connection: Connection, case_id: str, structure: str) -> tuple[str, 
         [case_id, structure],
     ).fetchone()
     if row is not None:
-        return row[0], _mask(row[1], row[2], row[3])
+        return row[0], label_mask(row[1], row[2], row[3])
     row = connection.execute(
         """SELECT p.prediction_id, m.object, m.box, coalesce(m.voxels, 0)
            FROM current_predictions p
@@ -174,7 +174,7 @@ def base_of(connection: Connection, case_id: str, structure: str) -> tuple[str, 
            WHERE p.case_id = $case""",
         {"case": case_id, "structure": structure, "consensus": CONSENSUS},
     ).fetchone()
-    return None if row is None else (row[0], _mask(row[1], row[2], row[3]))
+    return None if row is None else (row[0], label_mask(row[1], row[2], row[3]))
 
 
 def version_json(
@@ -201,14 +201,15 @@ def _version(row: tuple[Any, ...]) -> LabelVersion:
         source=row[4],
         reading=row[5],
         linked=row[6],
-        mask=_mask(digest, box, voxels),
+        mask=label_mask(digest, box, voxels),
         parent=row[10],
         seq=row[11],
         recorded_at=row[12],
     )
 
 
-def _mask(digest: str | None, box: Sequence[int] | None, voxels: int) -> LabelMask:
+def label_mask(digest: str | None, box: Sequence[int] | None, voxels: int) -> LabelMask:
+    """Return what a row says: a mask, or ``ABSENT`` where it names no object."""
     if digest is None or box is None:
         return ABSENT
     i0, i1, j0, j1, k0, k1 = box
