@@ -44,6 +44,15 @@ def print_agreement(pairs: Sequence[PairAgreement]) -> None:
     )
 
 
+def print_macro_agreement(pairs: Sequence[PairAgreement]) -> None:
+    """Print only the means over structures, a line each."""
+    for pair in pairs:
+        for block in pair.blocks:
+            for macro in block.macros:
+                heading = f"{block.kind}: {pair.tested} against {pair.reference}"
+                print_line(f"{heading}: {_macro_words(macro)}")
+
+
 def print_sources(sources: Sequence[SourceCount]) -> None:
     """Print what can be compared."""
     rows = [(str(one.source), one.cases, one.structures, one.labels) for one in sources]

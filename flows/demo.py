@@ -13,6 +13,7 @@ import numpy as np
 
 from configs.demo_members import load_demo_members
 from configs.phantom import load_phantom_sites
+from flows.agreement_tables import print_macro_agreement
 from flows.annotate import AnnotateSummary, annotate
 from flows.demo_loop import LoopResult, close_loop
 from flows.evaluate import Evaluation, Truth, evaluate
@@ -156,6 +157,7 @@ def print_loop(loop: LoopResult) -> None:
         f"a simulated reader judged the queue's first items: {said}; and read {loop.independent} "
         "structures of the gate's patients without the AI's mask"
     )
+    print_macro_agreement(loop.agreements)
     print_retraining(loop.retrained)
     rows = [("before", 0, loop.before), *((arm.name, arm.labels, arm.dsc) for arm in loop.arms)]
     columns = ["arm", "corrections", "mean DSC"]

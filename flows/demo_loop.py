@@ -11,6 +11,7 @@ import numpy as np
 
 from configs.simulated_reader import load_reader_skill
 from configs.taxonomy import load_taxonomy
+from flows.agreement import PairAgreement, agreement
 from flows.annotate import AnnotateSummary, annotate, load_members
 from flows.fine_tune import FineTuneJob, TrainingLabel, fine_tune_all
 from flows.gate import case_outcomes, running
@@ -26,6 +27,7 @@ from flows.retrain import (
 )
 from flows.simulated_reader import Item, SimulatedReader, Truth
 from flows.triage import triage
+from storage.assignments import assign_readings
 from storage.cases import CaseRow, all_cases
 from storage.gates import Challenge
 from storage.model_registry import CommitteeRecord, configured_committee
@@ -65,6 +67,7 @@ class LoopResult:
         report_cases: Cases that these means are over.
         verdicts: What the simulated reader said of the first queue items.
         independent: Structures that it read without the AI's mask.
+        agreements: Committee against reader: readings without the AI's mask, then corrections.
     """
 
     before: float | None
@@ -72,6 +75,7 @@ class LoopResult:
     report_cases: int
     verdicts: Counter[VerdictKind]
     independent: int
+    agreements: tuple[PairAgreement, ...]
     retrained: RetrainSummary
     annotated: AnnotateSummary
 
@@ -101,6 +105,11 @@ def close_loop(
     candidates = _queued(store, by_role["train"])
     verdicts = reader.review(candidates[:CORRECTIONS])
     independent = _read_gate(store, reader, by_role["gate"])
+    agreements = tuple(
+        pair
+        for source in (f"reader:{reader.name}/independent", f"reader:{reader.name}")
+        for pair in agreement(store, ["committee", source], seed=seed)
+    )
     labels = {
         "no corrections": (),
         "random corrections": tuple(reader.labels(_drawn(candidates, seed))),
@@ -122,6 +131,7 @@ def close_loop(
         report_cases=len(by_role["report"]),
         verdicts=verdicts,
         independent=independent,
+        agreements=agreements,
         retrained=retrained,
         annotated=annotated,
     )
@@ -157,13 +167,9 @@ def _drawn(candidates: Sequence[Item], seed: int) -> list[Item]:
 
 def _read_gate(store: Store, reader: SimulatedReader, cases: Sequence[CaseRow]) -> int:
     names = load_taxonomy().names
-    for case in cases:
-        with store.transaction() as transaction:
-            transaction.record(
-                "reading.assigned",
-                {"case_id": case.case_id, "structures": list(names), "reader": reader.name},
-            )
-    return reader.read_independently([(case.case_id, name) for case in cases for name in names])
+    ids = [case.case_id for case in cases]
+    assign_readings(store, reader=reader.name, case_ids=ids, structures=names)
+    return reader.read_independently([(case_id, name) for case_id in ids for name in names])
 
 
 def _train_arms(
