@@ -25,18 +25,18 @@ from flows.limits import volume_limits
 from flows.progress import Advance, silent
 from flows.provenance import ExportedCase, ExportedLabel, listed_files, provenance
 from flows.runs import recorded_run
+from model.flat_labels import unstack
 from storage.canonical_json import JsonObject
 from storage.cases import CaseFile, all_cases
 from storage.ct_copy import check_unchanged, copy_ct, is_packed
 from storage.export_folder import ExportedFile, ExportFolder, claimed_folder
-from storage.grid import Grid, box_slices
-from storage.label_masks import read_label_crop
+from storage.grid import Grid
+from storage.label_masks import read_label
 from storage.mask_file import write_uint8_nifti
 from storage.predictions import manifest_grid
 from storage.releases import (
     Release,
     ReleasedCase,
-    ReleasedLabel,
     freeze_release,
     read_release,
 )
@@ -113,7 +113,7 @@ def export(
 ) -> ExportSummary:
     """Write a release into a folder; what is complete there is kept, so a killed run goes on.
 
-    Memory: one combined map and one mask of the largest case as uint8, and a crop.
+    Memory: a combined map, two masks and a crop of the largest case, one byte a voxel each.
 
     Args:
         store: The workspace.
@@ -282,38 +282,49 @@ class _Exporter:
     ) -> tuple[list[ExportedLabel], list[ExportedFile]]:
         """Paint the combined map in order of precedence, writing each mask on the way."""
         combined = np.zeros(grid.ras_shape, np.uint8)
-        files: list[ExportedFile] = []
+        written: dict[str, ExportedFile] = {}
         order = load_layouts().precedence
         labels = sorted(case.labels, key=lambda label: order.index(label.structure))
         for label in labels:
-            mask = np.zeros(grid.ras_shape, np.uint8)
-            found = read_label_crop(self._store.objects, label.mask, grid.ras_shape)
-            if found is not None:
-                box, crop = found
-                mask[box_slices(box)] = crop
-                combined[box_slices(box)][crop > 0] = self._values[label.structure]
+            mask = read_label(self._store.objects, label.mask, grid.ras_shape)
+            combined[mask] = self._values[label.structure]
             path = self._layout.mask_path(case.case_id, label.structure)
             if path is not None:
-                files.append(self._write_volume(path, mask, grid))
+                written[label.structure] = self._write_volume(path, mask, grid)
+        written |= self._write_covered(case, combined, grid)
         path = self._layout.combined.format(case=case.case_id)
-        files.append(self._write_volume(path, combined, grid))
+        files = [*written.values(), self._write_volume(path, combined, grid)]
         visible = _value_counts(combined)
-        return [self._exported(case, label, visible) for label in labels], files
+        exported = [
+            ExportedLabel(
+                label=label,
+                file=written[label.structure].path if label.structure in written else None,
+                value=self._values[label.structure],
+                visible=int(visible[self._values[label.structure]]),
+            )
+            for label in labels
+        ]
+        return exported, files
 
-    def _write_volume(self, path: str, array: npt.NDArray[np.uint8], grid: Grid) -> ExportedFile:
+    def _write_covered(
+        self, case: ReleasedCase, combined: npt.NDArray[np.uint8], grid: Grid
+    ) -> dict[str, ExportedFile]:
+        """Write the masks that an import of the combined map alone would not give back."""
+        written: dict[str, ExportedFile] = {}
+        if self._layout.covered is None:
+            return written
+        values = {label.structure: (self._values[label.structure],) for label in case.labels}
+        labels = {label.structure: label for label in case.labels}
+        for structure, back in unstack(combined, values, load_taxonomy()):
+            mask = read_label(self._store.objects, labels[structure].mask, grid.ras_shape)
+            path = self._layout.covered_path(case.case_id, structure)
+            if path is not None and not np.array_equal(mask, back):
+                written[structure] = self._write_volume(path, mask, grid)
+        return written
+
+    def _write_volume(self, path: str, array: npt.NDArray[np.generic], grid: Grid) -> ExportedFile:
         return self._folder.write(
             path, lambda file: write_uint8_nifti(file, grid.array_from_ras(array), grid)
-        )
-
-    def _exported(
-        self, case: ReleasedCase, label: ReleasedLabel, visible: npt.NDArray[np.int64]
-    ) -> ExportedLabel:
-        value = self._values[label.structure]
-        return ExportedLabel(
-            label=label,
-            file=self._layout.mask_path(case.case_id, label.structure),
-            value=value,
-            visible=int(visible[value]),
         )
 
 

@@ -21,6 +21,8 @@ class ExportLayout:
 
     Attributes:
         mask: Where the mask of one structure goes; None where the layout has the combined map only.
+        covered: Where a mask goes in a layout without single masks when the combined map cannot say
+            it, since another structure covers a part that ``unstack`` does not give back.
         provenance: Written last, so that it also says that the case is complete.
     """
 
@@ -28,14 +30,21 @@ class ExportLayout:
     ct: str
     combined: str
     mask: str | None
+    covered: str | None
     provenance: str
 
     def mask_path(self, case_id: str, structure: str) -> str | None:
-        """Return where a structure's mask goes."""
-        if self.mask is None:
+        """Return where a structure's mask goes; None in a layout without single masks."""
+        return self._path(self.mask, case_id, structure)
+
+    def covered_path(self, case_id: str, structure: str) -> str | None:
+        """Return where a mask goes that the combined map cannot say; None where all have files."""
+        return self._path(self.covered, case_id, structure)
+
+    def _path(self, form: str | None, case_id: str, structure: str) -> str | None:
+        if form is None:
             return None
-        written = load_layouts()[self.name].written(structure)
-        return self.mask.format(case=case_id, structure=written)
+        return form.format(case=case_id, structure=load_layouts()[self.name].written(structure))
 
 
 def export_layout(name: LayoutName) -> ExportLayout:
@@ -46,6 +55,7 @@ def export_layout(name: LayoutName) -> ExportLayout:
             ct="{case}/ct.nii.gz",
             combined="{case}/combined_labels.nii.gz",
             mask="{case}/segmentations/{structure}.nii.gz",
+            covered=None,
             provenance="{case}/provenance.json",
         )
     return ExportLayout(
@@ -53,6 +63,7 @@ def export_layout(name: LayoutName) -> ExportLayout:
         ct="imagesTr/{case}_0000.nii.gz" if name == "nnunet" else "imagesTr/{case}.nii.gz",
         combined="labelsTr/{case}.nii.gz",
         mask=None,
+        covered="masks_overlapping/{case}/{structure}.nii.gz",
         provenance="provenance/{case}.json",
     )
 

@@ -188,7 +188,9 @@ def _masks(
         known = [value for values in labels.values.values() for value in values]
         read = read_label_file(labels.combined, limits, allowed=(*known, *labels.other_values))
         check_same_grid(read.grid, grid, labels.combined.name)
-        yield from unstack(read.values_ras, labels.values, load_taxonomy())
+        for structure, mask in unstack(read.values_ras, labels.values, load_taxonomy()):
+            if structure not in labels.masks:
+                yield structure, mask
 
 
 def _stored(store: Store, encoded: EncodedMask) -> LabelMask:

@@ -19,7 +19,7 @@ class ExportedLabel:
     """One structure of an exported case.
 
     Attributes:
-        file: Its mask file; None in a layout with the combined map only.
+        file: Its mask file; None where the combined map says it all.
         value: Its value in the combined map.
         visible: Voxels of the combined map that carry the value.
     """

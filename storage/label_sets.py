@@ -31,7 +31,7 @@ class CaseLabels:
     Attributes:
         key: The case's name in the folder; may name a patient, so it is for the terminal alone.
         ct: The CT beside the labels; None where there is none.
-        masks: Structure -> its own file.
+        masks: Structure -> its own file; it counts before ``combined``.
         combined: A flat label map; None where every structure has its own file.
         values: Structure -> its values in ``combined``.
         other_values: Values of ``combined`` that are no structure of ours.
@@ -166,11 +166,14 @@ def _flat_label_set(
             other += numbers
     cases = []
     for case, image, label in pairs:
-        listed = _side_car_voxels(folder / "provenance" / f"{case}.json")
+        side_car = folder / "provenance" / f"{case}.json"
+        listed = _side_car_voxels(side_car)
+        own_files = {} if listed is None else _side_car_files(side_car)
         cases.append(
             CaseLabels(
                 key=case,
                 ct=image if image.is_file() else None,
+                masks={name: _inside(folder, path) for name, path in own_files.items()},
                 combined=label,
                 values=values,
                 other_values=tuple(other),
@@ -273,6 +276,12 @@ def _side_car_voxels(path: Path) -> dict[str, int] | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return listed if set(listed) <= set(load_taxonomy().names) else None
+
+
+def _side_car_files(path: Path) -> dict[str, str]:
+    """Return structure -> file of those that our own side-car gives a file, beside a flat map."""
+    entries = json.loads(path.read_bytes())["structures"]
+    return {entry["structure"]: entry["file"] for entry in entries if entry.get("file")}
 
 
 def _dataset_json(folder: Path) -> dict[str, Any]:
