@@ -76,6 +76,31 @@ class AnnotateSettings(_Section):
     possibly_missed_probability: float = Field(default=0.25, gt=0, lt=1)
 
 
+class RetrainSettings(_Section):
+    """How corrections become weights, and when those may replace the ones in force.
+
+    Attributes:
+        steps: Optimiser steps a member.
+        learning_rate: Highest rate; well below that of a first training.
+        correction_share: Share of the patches that comes from cases with corrections.
+        gate_share: Share of the patients that only decide at the gate.
+        report_share: Share of the patients that only reports look at.
+        split_seed: Draws who gets which role.
+        dsc_margin: See ``model.gate.GatePolicy``, as for the next three.
+    """
+
+    steps: int = Field(default=400, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    correction_share: float = Field(default=0.5, gt=0, le=1)
+    gate_share: float = Field(default=0.15, gt=0, lt=0.5)
+    report_share: float = Field(default=0.15, gt=0, lt=0.5)
+    split_seed: int = Field(default=0, ge=0)
+    dsc_margin: float = Field(default=0.02, gt=0)
+    false_positive_margin: float = Field(default=0.05, gt=0)
+    sensitivity_margin: float = Field(default=0.10, gt=0)
+    least_patients: int = Field(default=10, ge=2)
+
+
 class MemberSettings(_Section):
     """One model of the committee: its name, its family and the registered weights it votes with."""
 
@@ -98,6 +123,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()
     intake: IntakeSettings = IntakeSettings()
     annotate: AnnotateSettings = AnnotateSettings()
+    retrain: RetrainSettings = RetrainSettings()
     committee: Annotated[tuple[MemberSettings, ...], Field()] = ()
 
 

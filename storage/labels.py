@@ -14,6 +14,10 @@ from storage.predictions import CONSENSUS, FlatBox
 Connection = duckdb.DuckDBPyConnection
 
 
+_COLUMNS = """v.version_id, v.verdict_id, v.case_id, v.structure, v.source, v.reading, v.linked,
+    v.object, v.box, v.voxels, v.parent, v.seq, v.recorded_at"""
+
+
 @dataclass(frozen=True, slots=True)
 class LabelMask:
     """What a label says about one structure.
@@ -64,9 +68,8 @@ def current_labels(
 ) -> dict[tuple[str, str], LabelVersion]:
     """Return (case, structure) -> the newest version that review made and did not reject."""
     rows = connection.execute(
-        """SELECT version_id, verdict_id, case_id, structure, source, reading, linked, object, box,
-                  voxels, parent, seq, recorded_at
-           FROM current_labels WHERE $case IS NULL OR case_id = $case ORDER BY seq, structure""",
+        f"""SELECT {_COLUMNS} FROM current_labels v
+           WHERE $case IS NULL OR case_id = $case ORDER BY v.seq, v.structure""",  # noqa: S608 the columns are our literal
         {"case": case_id},
     ).fetchall()
     return {(row[2], row[3]): _version(row) for row in rows}
@@ -87,12 +90,47 @@ def training_labels(connection: Connection) -> dict[tuple[str, str], LabelVersio
     return {key: label for key, label in current_labels(connection).items() if key in judged}
 
 
+def reference_labels(connection: Connection, *, role: str) -> dict[tuple[str, str], LabelVersion]:
+    """Return the label that judges a model on each structure of the patients with a role.
+
+    A reading made without the AI's mask comes first, since a review leans toward the champion; a
+    dataset's label next; then a review. The newest of a kind counts.
+    """
+    rows = connection.execute(
+        f"""SELECT {_COLUMNS} FROM label_versions v
+           JOIN current_patients p ON p.case_id = v.case_id
+           JOIN current_splits s ON s.patient_id = p.patient_id
+           WHERE s.role = ? AND v.reading IN ('independent', 'dataset')
+           ORDER BY v.reading <> 'dataset', v.seq""",  # noqa: S608 the columns are our literal
+        [role],
+    ).fetchall()
+    judged = {
+        row[0]
+        for row in connection.execute(
+            """SELECT p.case_id FROM current_patients p
+               JOIN current_splits s ON s.patient_id = p.patient_id WHERE s.role = ?""",
+            [role],
+        ).fetchall()
+    }
+    labels = {key: label for key, label in training_labels(connection).items() if key[0] in judged}
+    labels.update({(row[2], row[3]): _version(row) for row in rows})
+    return labels
+
+
+def dataset_labels(connection: Connection) -> dict[tuple[str, str], LabelVersion]:
+    """Return the newest imported label of each structure of each case."""
+    rows = connection.execute(
+        f"""SELECT {_COLUMNS} FROM label_versions v WHERE v.reading = 'dataset'
+           ORDER BY v.seq"""  # noqa: S608 the columns are our literal
+    ).fetchall()
+    return {(row[2], row[3]): _version(row) for row in rows}
+
+
 def label_history(connection: Connection, case_id: str, structure: str) -> list[LabelVersion]:
     """Return every version of a structure of a case, oldest first."""
     rows = connection.execute(
-        """SELECT version_id, verdict_id, case_id, structure, source, reading, linked, object, box,
-                  voxels, parent, seq, recorded_at
-           FROM label_versions WHERE case_id = ? AND structure = ? ORDER BY seq""",
+        f"""SELECT {_COLUMNS} FROM label_versions v
+           WHERE case_id = ? AND structure = ? ORDER BY seq""",  # noqa: S608 the columns are our literal
         [case_id, structure],
     ).fetchall()
     return [_version(row) for row in rows]
@@ -106,9 +144,7 @@ def source_labels(connection: Connection, source: str) -> list[LabelVersion]:
         source: ``reader:NAME`` or ``dataset:NAME``.
     """
     rows = connection.execute(
-        """SELECT version_id, verdict_id, case_id, structure, source, reading, linked, object, box,
-                  voxels, parent, seq, recorded_at
-           FROM label_versions WHERE source = ? ORDER BY seq, structure""",
+        f"""SELECT {_COLUMNS} FROM label_versions v WHERE source = ? ORDER BY seq, structure""",  # noqa: S608 the columns are our literal
         [source],
     ).fetchall()
     return [_version(row) for row in rows]

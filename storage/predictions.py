@@ -162,6 +162,20 @@ def closed_predictions(connection: Connection, committee_id: str) -> dict[str, s
     )
 
 
+def current_prediction(connection: Connection, case_id: str) -> str:
+    """Return the id of a case's newest prediction.
+
+    Raises:
+        StorageError: The case has none.
+    """
+    row = connection.execute(
+        "SELECT prediction_id FROM current_predictions WHERE case_id = ?", [case_id]
+    ).fetchone()
+    if row is None:
+        raise StorageError(f"no committee has annotated {case_id} yet")
+    return row[0]
+
+
 def _is_closed(connection: Connection, case_id: str, committee_id: str) -> bool:
     row = connection.execute(
         "SELECT count(*) FROM predictions WHERE case_id = ? AND committee_id = ?",
