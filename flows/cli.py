@@ -374,6 +374,10 @@ def agreement(
         Path | None, typer.Option(help="Write a row a case here, a row a structure beside it.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw a .png or .svg.")] = None,
+    role: Annotated[
+        Literal["train", "gate", "report"] | None,
+        typer.Option("--role", help="Only patients of this role; `report` trained no model."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the intervals' draws.")] = 0,
     workspace: WorkspaceOption = HERE,
     *,
@@ -405,7 +409,12 @@ def agreement(
         check_plot_path(plot)
     with shown("agreement") as advance:
         pairs = run(
-            store, [*between, *(also or ())], structures=structure or (), seed=seed, advance=advance
+            store,
+            [*between, *(also or ())],
+            structures=structure or (),
+            role=role,
+            seed=seed,
+            advance=advance,
         )
     if as_json:
         print_json(pairs)

@@ -16,8 +16,10 @@ from flows.agreement import agreement
 from flows.agreement_csv import inert, structures_path, write_agreement_csv
 from flows.agreement_plot import write_agreement_plot
 from flows.agreement_tables import print_agreement
+from storage.cases import all_cases
 from storage.grid import Grid
 from storage.predictions import Manifest, StoredMask, close_case
+from storage.splits import freeze_roles
 
 
 @pytest.fixture
@@ -187,6 +189,26 @@ def test_correction_of_another_prediction_is_said(made, readings):
     assert newest.notes[0].startswith("1 of 2 labels of reader:anna were made from another")
     assert newest.notes[1].endswith("k-000000000001 1, k-000000000002 1")
     assert own.notes == ()
+
+
+def test_patients_that_models_train_on_are_said_and_can_be_left_out(made, readings):
+    first, second = made.case_ids
+    for case_id in made.case_ids:
+        readings.read(case_id, "liver", "absent")
+    with made.store.read() as connection:
+        patients = {case.case_id: case.patient_id for case in all_cases(connection)}
+    sources = ("committee", "reader:anna/independent")
+    assert compare(made, *sources).notes == ()
+
+    freeze_roles(made.store, {patients[first]: "train", patients[second]: "report"})
+    everyone = compare(made, *sources)
+    kept_apart = compare(made, *sources, role="report")
+
+    assert everyone.notes[0].startswith("1 of 2 comparisons are on patients that models train on")
+    assert [(case.case_id, case.role) for case in kept_apart.cases] == [(second, "report")]
+    assert kept_apart.notes == ()
+    with pytest.raises(UsageError, match="has none of what is asked for"):
+        compare(made, *sources, role="gate")
 
 
 def test_every_two_of_three_sources_are_compared(made, readings):
