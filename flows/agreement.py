@@ -191,7 +191,7 @@ def _compare(pair: _Pair, key: Key, cohort: _Cohort) -> CaseAgreement:
     tested, reference = pair.tested.labels[key], pair.reference.labels[key]
     grid = cohort.grids[case_id]
     spacing_mm = grid.ras_spacing_mm
-    masks = paired_crops(cohort.objects, tested.mask, reference.mask, grid)
+    masks = paired_crops(cohort.objects, tested.mask, reference.mask, grid.ras_shape)
     lesion = load_taxonomy()[structure].is_lesion
     return CaseAgreement(
         case_id=case_id,

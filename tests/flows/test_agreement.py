@@ -16,6 +16,9 @@ from flows.agreement import agreement
 from flows.agreement_csv import inert, structures_path, write_agreement_csv
 from flows.agreement_plot import write_agreement_plot
 from flows.agreement_tables import print_agreement
+from flows.export import ExportOptions, export
+from flows.import_labels import import_labels
+from flows.intake import intake
 from storage.cases import all_cases
 from storage.grid import Grid
 from storage.predictions import Manifest, StoredMask, close_case
@@ -291,6 +294,34 @@ def test_mask_agrees_with_itself_on_any_grid(make_annotated, make_readings, name
     assert found["independent_dsc", "liver"] == (1, 1.0)
     assert found["independent_dsc", "stomach"] == (1, 0.0)
     assert pair.blocks[0].structures[0].surface_dice.mean == 1.0
+
+
+@pytest.mark.parametrize("name", ["LPS", "oblique, mirrored", "anisotropic"])
+def test_labels_that_were_exported_and_taken_in_agree_with_themselves(
+    make_annotated, make_readings, tmp_path, name
+):
+    made = make_annotated(affine=AFFINES[name])
+    readings = make_readings(made)
+    case_id = made.case_ids[0]
+    mask = readings.ball(case_id, centre=0.3, radius=0.3)
+    readings.review(case_id, "liver", "correct", mask=mask)
+    readings.review(case_id, "stomach", "accept")
+    readings.review(case_id, "spleen", "absent")
+    layouts = ("abdomenatlas", "nnunet", "msd", "totalsegmentator")
+
+    for layout in layouts:
+        export(made.store, tmp_path / layout, ExportOptions(layout=layout))
+        assert intake(made.store, [tmp_path / layout]).refused == ()
+        import_labels(made.store, tmp_path / layout, dataset=layout)
+
+    for layout in layouts:
+        pair = compare(made, "reader:anna", f"dataset:{layout}")
+        assert {row.structure: row.dsc and row.dsc.mean for row in pair.blocks[0].structures} == {
+            "spleen": None,
+            "liver": 1.0,
+            "stomach": 1.0,
+        }
+        assert (pair.excluded, pair.missing) == ((), ())
 
 
 def test_tables_print_n_exclusions_and_what_the_figures_are(made, readings, capsys):
