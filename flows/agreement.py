@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -26,6 +26,7 @@ from storage.label_sources import (
     parse_source,
 )
 from storage.objects import ObjectStore
+from storage.splits import Role, patient_roles
 from storage.store import Store
 
 
@@ -78,6 +79,7 @@ def agreement(
     sources: Sequence[str],
     *,
     structures: Sequence[str] = (),
+    role: Role | None = None,
     seed: int = 0,
     advance: Advance = silent,
 ) -> list[PairAgreement]:
@@ -89,6 +91,7 @@ def agreement(
         store: The workspace.
         sources: Two or more label sources.
         structures: Only these; all that both sides looked at when empty.
+        role: Only patients of this role, such as those that no model trains on.
         seed: Of the intervals' draws.
         advance: Told about progress.
 
@@ -102,20 +105,23 @@ def agreement(
             f"agreement is between two or more different sources, got {', '.join(sources)}"
         )
     with store.read() as connection:
-        found = {source: _only(labels_of(connection, source), wanted) for source in parsed}
         patients = {case.case_id: case.patient_id for case in all_cases(connection)}
-        grids = case_grids(connection, patients)
+        roles = patient_roles(connection)
+        cases = [name for name, who in patients.items() if role in (None, roles.get(who))]
+        found = {
+            source: _only(labels_of(connection, source), set(cases), wanted) for source in parsed
+        }
+        cohort = _Cohort(store.objects, patients, roles, case_grids(connection, cases))
     pairs = [_Pair.of(found[a], found[b]) for a, b in combinations(parsed, 2)]
-    cohort = _Cohort(store.objects, patients, grids)
     total, done = sum(len(pair.common) for pair in pairs), 0
     results = []
     for pair in pairs:
-        cases = []
+        compared = []
         for key in pair.common:
-            cases.append(_compare(pair, key, cohort))
+            compared.append(_compare(pair, key, cohort))
             done += 1
             advance(done, total)
-        results.append(_result(pair, cases, seed=seed))
+        results.append(_result(pair, compared, seed=seed))
     return results
 
 
@@ -125,6 +131,7 @@ class _Cohort:
 
     objects: ObjectStore
     patients: Mapping[str, str]
+    roles: Mapping[str, Role]
     grids: Mapping[str, Grid]
 
 
@@ -159,30 +166,37 @@ def _holdings(labels: SourceLabels) -> str:
     structures = Counter(structure for _, structure in labels.labels)
     cases = sorted({case_id for case_id, _ in labels.labels})
     if not cases:
-        return f"{labels.source} has none of the structures asked for"
+        return f"{labels.source} has none of what is asked for"
     listed = ", ".join(f"{name} ({count})" for name, count in sorted(structures.items())[:8])
     more = f" and {len(cases) - 5} more" if len(cases) > 5 else ""
     return f"{labels.source} has {listed} in {', '.join(cases[:5])}{more}"
 
 
-def _only(labels: SourceLabels, structures: Sequence[str]) -> SourceLabels:
+def _only(
+    labels: SourceLabels, cases: Collection[str], structures: Collection[str]
+) -> SourceLabels:
+    def wanted(key: Key) -> bool:
+        return key[0] in cases and key[1] in structures
+
     return SourceLabels(
         labels.source,
-        {key: label for key, label in labels.labels.items() if key[1] in structures},
-        {key: why for key, why in labels.left_out.items() if key[1] in structures},
+        {key: label for key, label in labels.labels.items() if wanted(key)},
+        {key: why for key, why in labels.left_out.items() if wanted(key)},
     )
 
 
 def _compare(pair: _Pair, key: Key, cohort: _Cohort) -> CaseAgreement:
     case_id, structure = key
+    patient_id = cohort.patients[case_id]
     tested, reference = pair.tested.labels[key], pair.reference.labels[key]
     grid = cohort.grids[case_id]
     spacing_mm = grid.ras_spacing_mm
-    masks = paired_crops(cohort.objects, tested.mask, reference.mask, grid)
+    masks = paired_crops(cohort.objects, tested.mask, reference.mask, grid.ras_shape)
     lesion = load_taxonomy()[structure].is_lesion
     return CaseAgreement(
         case_id=case_id,
-        patient_id=cohort.patients[case_id],
+        patient_id=patient_id,
+        role=cohort.roles.get(patient_id),
         structure=structure,
         kind=comparison_kind(tested.origin, reference.origin),
         overlap=compare_masks(
@@ -246,6 +260,12 @@ def _missing(pair: _Pair) -> list[Missing]:
 
 def _notes(pair: _Pair, cases: Sequence[CaseAgreement]) -> list[str]:
     notes = []
+    trained = sum(case.role == "train" for case in cases)
+    if pair.tested.source.is_model and trained:
+        notes.append(
+            f"{trained} of {len(cases)} comparisons are on patients that models train on, which "
+            "flatters a retrained one; --role report leaves them out"
+        )
     other = sum(case.other_base for case in cases)
     if other:
         notes.append(

@@ -17,7 +17,8 @@ Cell = str | int | float | bool | None
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 _CASE_COLUMNS = (
-    *("tested", "reference", "kind", "structure", "case_id", "patient_id", "status", "reason"),
+    *("tested", "reference", "kind", "structure", "case_id", "patient_id", "role"),
+    *("status", "reason"),
     *("tested_present", "reference_present", "dsc", "surface_dice", "tolerance_mm"),
     *("lesions", "lesions_found", "false_positives", "other_base"),
 )
@@ -73,7 +74,7 @@ def _case_rows(pair: PairAgreement) -> Iterator[list[Cell]]:
     for case in pair.cases:
         yield [
             *(pair.tested, pair.reference, case.kind, case.structure),
-            *(case.case_id, case.patient_id, _status(case), ""),
+            *(case.case_id, case.patient_id, case.role, _status(case), ""),
             *(case.tested_present, case.reference_present),
             *(case.overlap.dsc, case.overlap.surface_dice),
             load_metric_settings()[case.structure].mm,
@@ -81,7 +82,7 @@ def _case_rows(pair: PairAgreement) -> Iterator[list[Cell]]:
             case.other_base,
         ]
     for one in pair.excluded:
-        head = [pair.tested, pair.reference, "", one.structure, one.case_id, "", "excluded"]
+        head = [pair.tested, pair.reference, "", one.structure, one.case_id, "", "", "excluded"]
         reason = f"{one.source} {one.reason}"
         yield [*head, reason, *[""] * (len(_CASE_COLUMNS) - len(head) - 1)]
 

@@ -70,6 +70,7 @@ class CaseAgreement:
 
     Attributes:
         kind: What the figure is; see ``MEANING``.
+        role: The patient's: ``train``, ``gate`` or ``report``; None before a split.
         lesions: For tumors and cysts.
         other_base: For an edit against a model: it was made from another prediction than this one.
     """
@@ -82,6 +83,7 @@ class CaseAgreement:
     tested_present: bool
     reference_present: bool
     lesions: LesionMatch | None = None
+    role: str | None = None
     other_base: bool = False
 
     @property

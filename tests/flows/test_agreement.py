@@ -16,8 +16,13 @@ from flows.agreement import agreement
 from flows.agreement_csv import inert, structures_path, write_agreement_csv
 from flows.agreement_plot import write_agreement_plot
 from flows.agreement_tables import print_agreement
+from flows.export import ExportOptions, export
+from flows.import_labels import import_labels
+from flows.intake import intake
+from storage.cases import all_cases
 from storage.grid import Grid
 from storage.predictions import Manifest, StoredMask, close_case
+from storage.splits import freeze_roles
 
 
 @pytest.fixture
@@ -189,6 +194,26 @@ def test_correction_of_another_prediction_is_said(made, readings):
     assert own.notes == ()
 
 
+def test_patients_that_models_train_on_are_said_and_can_be_left_out(made, readings):
+    first, second = made.case_ids
+    for case_id in made.case_ids:
+        readings.read(case_id, "liver", "absent")
+    with made.store.read() as connection:
+        patients = {case.case_id: case.patient_id for case in all_cases(connection)}
+    sources = ("committee", "reader:anna/independent")
+    assert compare(made, *sources).notes == ()
+
+    freeze_roles(made.store, {patients[first]: "train", patients[second]: "report"})
+    everyone = compare(made, *sources)
+    kept_apart = compare(made, *sources, role="report")
+
+    assert everyone.notes[0].startswith("1 of 2 comparisons are on patients that models train on")
+    assert [(case.case_id, case.role) for case in kept_apart.cases] == [(second, "report")]
+    assert kept_apart.notes == ()
+    with pytest.raises(UsageError, match="has none of what is asked for"):
+        compare(made, *sources, role="gate")
+
+
 def test_every_two_of_three_sources_are_compared(made, readings):
     case_id = made.case_ids[0]
     for reader, centre in (("anna", 0.3), ("ben", 0.4)):
@@ -269,6 +294,34 @@ def test_mask_agrees_with_itself_on_any_grid(make_annotated, make_readings, name
     assert found["independent_dsc", "liver"] == (1, 1.0)
     assert found["independent_dsc", "stomach"] == (1, 0.0)
     assert pair.blocks[0].structures[0].surface_dice.mean == 1.0
+
+
+@pytest.mark.parametrize("name", ["LPS", "oblique, mirrored", "anisotropic"])
+def test_labels_that_were_exported_and_taken_in_agree_with_themselves(
+    make_annotated, make_readings, tmp_path, name
+):
+    made = make_annotated(affine=AFFINES[name])
+    readings = make_readings(made)
+    case_id = made.case_ids[0]
+    mask = readings.ball(case_id, centre=0.3, radius=0.3)
+    readings.review(case_id, "liver", "correct", mask=mask)
+    readings.review(case_id, "stomach", "accept")
+    readings.review(case_id, "spleen", "absent")
+    layouts = ("abdomenatlas", "nnunet", "msd", "totalsegmentator")
+
+    for layout in layouts:
+        export(made.store, tmp_path / layout, ExportOptions(layout=layout))
+        assert intake(made.store, [tmp_path / layout]).refused == ()
+        import_labels(made.store, tmp_path / layout, dataset=layout)
+
+    for layout in layouts:
+        pair = compare(made, "reader:anna", f"dataset:{layout}")
+        assert {row.structure: row.dsc and row.dsc.mean for row in pair.blocks[0].structures} == {
+            "spleen": None,
+            "liver": 1.0,
+            "stomach": 1.0,
+        }
+        assert (pair.excluded, pair.missing) == ((), ())
 
 
 def test_tables_print_n_exclusions_and_what_the_figures_are(made, readings, capsys):
