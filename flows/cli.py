@@ -248,6 +248,36 @@ def queue(
 
 @app.command()
 @guarded
+def review(
+    workspace: WorkspaceOption = HERE,
+    reader: Annotated[
+        str | None, typer.Option("--reader", help="Who reviews; goes into every verdict.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=1024, max=65535, help="On 127.0.0.1.")
+    ] = None,
+    *,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the address only.")
+    ] = False,
+) -> None:
+    """Look at the queue in a browser on this machine, and accept, correct or reject labels.
+
+    Example: atlasloop review --reader anna
+    """
+    from flows.review import review as run
+
+    flags = {"reader": reader, "port": port}
+    given = {name: value for name, value in flags.items() if value is not None}
+    run(
+        _open(workspace, {"review": given}),
+        announce=print_line,
+        open_browser=not no_browser,
+    )
+
+
+@app.command()
+@guarded
 def status(
     workspace: WorkspaceOption = HERE,
     *,

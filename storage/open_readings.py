@@ -42,7 +42,7 @@ class ReadingList:
     """A reader's open readings, with the CT of the chosen one.
 
     Attributes:
-        case: The chosen case; None when no open reading is about it.
+        case: The CT of the wanted reading, else of the first; None when nothing is to be read.
     """
 
     readings: tuple[OpenReading, ...]
@@ -57,7 +57,7 @@ def open_readings(
     Args:
         connection: An open index.
         reader: Who reads.
-        case_id: The case whose CT is wanted as well.
+        case_id: The case whose CT is wanted; another when no open reading is about it.
     """
     rows = connection.execute(
         f"WITH {UNREAD} SELECT case_id, structure, assigned_at FROM unread "  # noqa: S608 literals of storage
@@ -65,5 +65,6 @@ def open_readings(
         {"reader": reader},
     ).fetchall()
     readings = tuple(OpenReading(*row) for row in rows)
-    known = case_id is not None and any(one.case_id == case_id for one in readings)
-    return ReadingList(readings, case_row(connection, case_id) if known and case_id else None)
+    cases = [one.case_id for one in readings]
+    wanted = case_id if case_id in cases else next(iter(cases), None)
+    return ReadingList(readings, None if wanted is None else case_row(connection, wanted))

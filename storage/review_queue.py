@@ -155,13 +155,13 @@ def queue_page(
         },
     ).fetchall()
     counted = connection.execute(
-        f"{_ITEMS} SELECT status, count(*), max(ranked_at) FROM items GROUP BY status",
-        seen,  # noqa: S608 literals of storage
+        f"{_ITEMS} SELECT status, count(*), max(ranked_at) FROM items GROUP BY status",  # noqa: S608 literals of storage
+        seen,
     ).fetchall()
     by_status = {row[0]: row[1] for row in counted}
     readings = connection.execute(
-        f"WITH {UNREAD} SELECT count(*) FROM unread",
-        {"reader": reader},  # noqa: S608 literals of storage
+        f"WITH {UNREAD} SELECT count(*) FROM unread",  # noqa: S608 literals of storage
+        {"reader": reader},
     ).fetchone()
     return QueuePage(
         items=tuple(ReviewItem(*row[:-1]) for row in rows),

@@ -81,7 +81,7 @@ def read_uploaded_mask(
     inside = np.empty(shape, np.bool_)
     values = _read_in_place(inside, ImageStream(io.BytesIO(data), _NAME), layout)
     return UploadedMask(
-        np.ascontiguousarray(sent.array_to_ras(inside)).astype(np.bool_, copy=False),
+        np.array(sent.array_to_ras(inside), np.bool_, order="C"),
         box_ras,
         _only_label(values),
     )
