@@ -69,7 +69,7 @@ def _opened(here: Desk, case: ReviewCase) -> ReviewCase:
         here.store, case_id, wanted, reader=here.reader, now=utc_now(), lease=here.lease
     )
     seat().claimed = case_id
-    return with_claims(case, held)
+    return with_claims(case, held, reader=here.reader)
 
 
 def _chosen(case_id: str, lines: Sequence[StructureLine]) -> StructureLine:

@@ -56,4 +56,5 @@ def _show_notes() -> None:
         (st.success if kind == "success" else st.error)(text)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -185,10 +185,12 @@ def to_claim(lines: Iterable[StructureLine]) -> list[str]:
     return [line.structure for line in lines if line.status in ("open", "mine")]
 
 
-def with_claims(case: ReviewCase, held_until: Mapping[str, datetime]) -> ReviewCase:
+def with_claims(case: ReviewCase, held_until: Mapping[str, datetime], *, reader: str) -> ReviewCase:
     """Return the case as it stands after this reader's claims, without reading it again."""
     items = tuple(
-        replace(item, status="mine") if item.structure in held_until and _is_free(item) else item
+        replace(item, status="mine", holder=reader)
+        if item.structure in held_until and _is_free(item)
+        else item
         for item in case.items
     )
     return replace(case, items=items, held_until={**case.held_until, **held_until})

@@ -92,7 +92,7 @@ def show_slices(scene: Scene, keys: ReviewKeys, on_action: Callable[[], None]) -
     entries = [(contour.rgb, words) for layer in shown for words, contour in layer.contours]
     if entries:
         st.html(legend(list(dict.fromkeys(entries))))
-    left, right = st.columns([2, 1])
+    left, right = st.columns([1.85, 1])
     with left:
         _plane(scene, view, large, _LARGE_PX)
         _step_buttons(scene, large, keys)
