@@ -7,9 +7,9 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from configs.errors import ConfigError
@@ -109,6 +109,52 @@ class MemberSettings(_Section):
     weights: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
 
 
+class ReviewKeys(_Section):
+    """The key of each action of the case page; Streamlit keeps C and R for itself."""
+
+    accept: str = "a"
+    correct: str = "e"
+    absent: str = "x"
+    reject: str = "b"
+    defer: str = "u"
+    next_item: str = "n"
+    slice_up: str = "w"
+    slice_down: str = "s"
+    zoom: str = "z"
+
+    @model_validator(mode="after")
+    def _check_keys(self) -> Self:
+        keys = [str(key).lower() for key in self.model_dump().values()]
+        bad = [key for key in keys if len(key) != 1 or not key.isalnum() or key in "cr"]
+        if bad or len(set(keys)) != len(keys):
+            raise ValueError(
+                f"keys are single letters or digits but c and r, each once, got {keys}"
+            )
+        return self
+
+
+class ReviewSettings(_Section):
+    """How the review app behaves.
+
+    Attributes:
+        reader: Who reviews; written into every verdict, without a check of who it is.
+        lease_minutes: How long an opened item stays this reader's without being used.
+        idle_s: A longer pause between two actions counts as this long in the active time.
+        region_margin_mm: What is handed out round a structure for correction in another program.
+        cached_cts: CTs that the app keeps in memory, two bytes a voxel each.
+    """
+
+    reader: str = ""
+    port: int = Field(default=8600, ge=1024, le=65535)
+    lease_minutes: float = Field(default=15.0, gt=0)
+    idle_s: float = Field(default=60.0, gt=0)
+    region_margin_mm: float = Field(default=20.0, ge=0)
+    max_upload_mb: int = Field(default=64, ge=1)
+    cached_cts: int = Field(default=2, ge=1)
+    page_size: int = Field(default=12, ge=1, le=100)
+    keys: ReviewKeys = ReviewKeys()
+
+
 class Settings(BaseSettings):
     """All settings of a workspace, frozen."""
 
@@ -124,6 +170,7 @@ class Settings(BaseSettings):
     intake: IntakeSettings = IntakeSettings()
     annotate: AnnotateSettings = AnnotateSettings()
     retrain: RetrainSettings = RetrainSettings()
+    review: ReviewSettings = ReviewSettings()
     committee: Annotated[tuple[MemberSettings, ...], Field()] = ()
 
 

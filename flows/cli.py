@@ -504,6 +504,10 @@ def agreement(
         Path | None, typer.Option(help="Write a row a case here, a row a structure beside it.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw a .png or .svg.")] = None,
+    role: Annotated[
+        Literal["train", "gate", "report"] | None,
+        typer.Option("--role", help="Only patients of this role; `report` trained no model."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the intervals' draws.")] = 0,
     workspace: WorkspaceOption = HERE,
     *,
@@ -535,7 +539,12 @@ def agreement(
         check_plot_path(plot)
     with shown("agreement") as advance:
         pairs = run(
-            store, [*between, *(also or ())], structures=structure or (), seed=seed, advance=advance
+            store,
+            [*between, *(also or ())],
+            structures=structure or (),
+            role=role,
+            seed=seed,
+            advance=advance,
         )
     if as_json:
         print_json(pairs)
@@ -545,6 +554,36 @@ def agreement(
         write_agreement_csv(csv, pairs)
     if plot is not None:
         write_agreement_plot(plot, pairs)
+
+
+@app.command()
+@guarded
+def review(
+    workspace: WorkspaceOption = HERE,
+    reader: Annotated[
+        str | None, typer.Option("--reader", help="Who reviews; goes into every verdict.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=1024, max=65535, help="On 127.0.0.1.")
+    ] = None,
+    *,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the address only.")
+    ] = False,
+) -> None:
+    """Look at the queue in a browser on this machine, and accept, correct or reject labels.
+
+    Example: atlasloop review --reader anna
+    """
+    from flows.review import review as run
+
+    flags = {"reader": reader, "port": port}
+    given = {name: value for name, value in flags.items() if value is not None}
+    run(
+        _open(workspace, {"review": given}),
+        announce=print_line,
+        open_browser=not no_browser,
+    )
 
 
 @app.command()

@@ -151,30 +151,57 @@ def source_labels(connection: Connection, source: str) -> list[LabelVersion]:
 
 
 def base_of(connection: Connection, case_id: str, structure: str) -> tuple[str, LabelMask] | None:
-    """Return the id and mask that a correction made now would start from.
-
-    It is the newest version of the reviews, rejected or not, else the consensus of the newest
-    prediction, whose id is the prediction's.
+    """Return the id and mask that a correction made now would start from; see ``bases_of``.
 
     Returns:
-        None when the case has neither.
+        None when the case has neither version nor prediction.
     """
+    return bases_of(connection, case_id, [structure]).get(structure)
+
+
+def bases_of(
+    connection: Connection, case_id: str, structures: Sequence[str]
+) -> dict[str, tuple[str, LabelMask]]:
+    """Return, by structure, the id and mask that a correction made now would start from.
+
+    It is the newest version of the reviews, rejected or not, else the consensus of the newest
+    prediction, whose id is the prediction's. A structure without either is left out.
+    """
+    wanted = {"case": case_id, "structures": list(structures)}
+    rows = connection.execute(
+        """SELECT version_id, structure, object, box, voxels FROM label_versions
+           WHERE case_id = $case AND reading = 'review' AND list_contains($structures, structure)
+           ORDER BY seq""",
+        wanted,
+    ).fetchall()
+    versions = {structure: (base, label_mask(*mask)) for base, structure, *mask in rows}
+    return {**_consensus_of(connection, case_id, structures), **versions}
+
+
+def _consensus_of(
+    connection: Connection, case_id: str, structures: Sequence[str]
+) -> dict[str, tuple[str, LabelMask]]:
     row = connection.execute(
-        """SELECT version_id, object, box, voxels FROM label_versions
-           WHERE case_id = ? AND structure = ? AND reading = 'review' ORDER BY seq DESC LIMIT 1""",
-        [case_id, structure],
+        "SELECT prediction_id FROM current_predictions WHERE case_id = ?", [case_id]
     ).fetchone()
-    if row is not None:
-        return row[0], label_mask(row[1], row[2], row[3])
-    row = connection.execute(
-        """SELECT p.prediction_id, m.object, m.box, coalesce(m.voxels, 0)
-           FROM current_predictions p
-           LEFT JOIN masks m ON m.prediction_id = p.prediction_id AND m.structure = $structure
-                            AND m.member = $consensus
-           WHERE p.case_id = $case""",
-        {"case": case_id, "structure": structure, "consensus": CONSENSUS},
-    ).fetchone()
-    return None if row is None else (row[0], label_mask(row[1], row[2], row[3]))
+    if row is None:
+        return {}
+    masks = connection.execute(
+        "SELECT structure, object, box, voxels FROM masks WHERE prediction_id = ? AND member = ?",
+        [row[0], CONSENSUS],
+    ).fetchall()
+    drawn = {structure: label_mask(*mask) for structure, *mask in masks}
+    return {structure: (row[0], drawn.get(structure, ABSENT)) for structure in structures}
+
+
+def versions_of_case(connection: Connection, case_id: str) -> list[LabelVersion]:
+    """Return every version of the reviews of a case, oldest first."""
+    rows = connection.execute(
+        f"""SELECT {_COLUMNS} FROM label_versions v
+           WHERE case_id = ? AND reading = 'review' ORDER BY seq, structure""",  # noqa: S608 our literal
+        [case_id],
+    ).fetchall()
+    return [_version(row) for row in rows]
 
 
 def version_json(
