@@ -1,4 +1,4 @@
-"""The bytes of a uint8 NIfTI: equal content and grid give equal bytes."""
+"""The bytes of a uint8 or int16 NIfTI: equal content and grid give equal bytes."""
 
 from __future__ import annotations
 
@@ -26,15 +26,30 @@ def write_uint8_nifti(file: BinaryIO, array: npt.NDArray[np.generic], grid: Grid
         array: bool or uint8 in the file's axis order, shape ``grid.shape``.
         grid: The grid; its affine is written as it is.
     """
-    write_gzip(file, _blocks(array, grid))
+    write_gzip(file, _blocks(array, grid, np.dtype(np.uint8)))
 
 
-def _blocks(array: npt.NDArray[np.generic], grid: Grid) -> Iterator[bytes]:
+def write_int16_nifti(file: BinaryIO, array: npt.NDArray[np.generic], grid: Grid) -> None:
+    """Write Hounsfield units as ``write_uint8_nifti`` writes a mask.
+
+    Args:
+        file: Open for writing bytes.
+        array: int16 in the file's axis order, shape ``grid.shape``.
+        grid: The grid; its affine is written as it is.
+    """
+    write_gzip(file, _blocks(array, grid, np.dtype("<i2")))
+
+
+def _blocks(
+    array: npt.NDArray[np.generic], grid: Grid, dtype: np.dtype[np.generic]
+) -> Iterator[bytes]:
     """Yield the content: header, an empty extension flag, then slices, first axis fastest."""
-    yield mask_header(grid).binaryblock + bytes(4)
-    step = max(1, _SLAB_BYTES // max(1, array.shape[0] * array.shape[1]))
+    header = mask_header(grid)
+    header.set_data_dtype(dtype)
+    yield header.binaryblock + bytes(4)
+    step = max(1, _SLAB_BYTES // max(1, array.shape[0] * array.shape[1] * dtype.itemsize))
     for start in range(0, array.shape[2], step):
         slab = array[:, :, start : start + step]
-        block = np.empty(slab.shape, np.uint8, order="F")
+        block = np.empty(slab.shape, dtype, order="F")
         copy_in_blocks(block, slab)
         yield block.tobytes(order="F")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from configs.errors import SomeCasesFailedError, UsageError
+from flows.agreement import agreement
 from flows.export import ExportOptions, export
 from flows.import_labels import import_labels
 from flows.init import init
@@ -153,6 +154,11 @@ def test_what_is_exported_comes_back_voxel_by_voxel(make_annotated, tmp_path, la
         assert np.array_equal(found[structure], mask), structure
     (case,) = summary.cases
     assert (case.inexact, case.absent) == ({}, ("aorta",))
+    (pair,) = agreement(made.store, ["committee", "dataset:back"])
+    rows = [row for block in pair.blocks for row in block.structures]
+    assert {row.structure for row in rows} == set(expected)
+    assert {row.dsc.mean for row in rows if row.dsc is not None} == {1.0}
+    assert [row.structure for row in rows if row.agree_absent] == ["aorta"]
 
 
 @pytest.mark.parametrize("layout", ["totalsegmentator", "nnunet"])
