@@ -79,6 +79,7 @@ def show_slices(scene: Scene, keys: ReviewKeys, on_action: Callable[[], None]) -
         zoomed = _zoom(scene, keys)
         shown = [layer for layer in scene.layers if _is_on(layer)]
         heat = scene.heat if scene.heat and st.toggle("Heat map", key="show-heat") else None
+        _step_buttons(scene, large, keys)
     whole: Box = ((0, grid.ras_shape[0]), (0, grid.ras_shape[1]), (0, grid.ras_shape[2]))
     view = SliceView(
         hu_ras=scene.image.hu_ras,
@@ -95,7 +96,6 @@ def show_slices(scene: Scene, keys: ReviewKeys, on_action: Callable[[], None]) -
     left, right = st.columns([1.85, 1])
     with left:
         _plane(scene, view, large, _LARGE_PX)
-        _step_buttons(scene, large, keys)
     with right:
         for plane in _PLANES:
             if plane != large:
@@ -139,13 +139,9 @@ def _plane(scene: Scene, view: SliceView, plane: Plane, panel_px: int) -> None:
 
 def _step_buttons(scene: Scene, plane: Plane, keys: ReviewKeys) -> None:
     count = scene.image.hu_ras.shape[PLANE_AXES[plane]]
-    with st.container(horizontal=True, key="steps"):
-        for words, step, key in (
-            ("Slice up", 1, keys.slice_up),
-            ("Slice down", -1, keys.slice_down),
-        ):
-            move = partial(_move, _slider_key(scene, plane), step, count)
-            st.button(words, key=f"step{step}", shortcut=key, on_click=move)
+    for words, step, key in (("Up", 1, keys.slice_up), ("Down", -1, keys.slice_down)):
+        move = partial(_move, _slider_key(scene, plane), step, count)
+        st.button(words, key=f"step{step}", help="One slice", shortcut=key, on_click=move)
 
 
 def _move(slider: str, step: int, count: int) -> None:

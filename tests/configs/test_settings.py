@@ -95,3 +95,9 @@ def test_the_key_is_not_shown(tmp_path):
     file.write_text('[identity]\nkey = "abc"\n')
 
     assert origin_of(load_settings(file), "identity.key").value == "(secret)"
+
+
+@pytest.mark.parametrize("keys", [{"accept": "r"}, {"accept": "n"}, {"zoom": "zz"}, {"zoom": "?"}])
+def test_review_keys_must_be_free_and_single(keys):
+    with pytest.raises(ConfigError, match=r"single letters or digits but c and r, each once"):
+        load_settings(None, {"review": {"keys": keys}})

@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import review_app
-from review_app import session
+from review_app import case_images, session
 from review_app.session import utc_now
 from storage.claims import claim_items
 from storage.store import Store
@@ -23,6 +23,8 @@ def made(make_annotated, monkeypatch):
     monkeypatch.setenv("ATLASLOOP_WORKSPACE", str(workspace.store.workspace.root))
     monkeypatch.setenv("ATLASLOOP_REVIEW__READER", "anna")
     session.desk.cache_clear()
+    # Every test's CTs hold the same voxels: none may be served from the test before.
+    case_images._cts.cache_clear()
     yield workspace
     session.desk.cache_clear()
 
