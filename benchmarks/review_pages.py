@@ -143,7 +143,7 @@ def acts(store: Store) -> dict[str, Callable[[], object]]:
         "queue, one structure": queue(structures=("liver",)),
         "queue, text in the reason": queue(reason="by 0.42"),
         "queue, done items": queue(statuses=("done",)),
-        "queue, a late page": queue(last - 1200),
+        "queue, a late page": queue(max(0, last - 1200)),
         "case page, 25 structures": case,
         "reading list": readings,
         **pictures(),
