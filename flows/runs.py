@@ -45,14 +45,16 @@ def _logged(path: Path) -> Iterator[None]:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(_JsonLines())
     handler.setLevel(logging.INFO)
-    loggers = [logging.getLogger(name) for name in _ROOTS]
+    loggers = {logging.getLogger(name): logging.getLogger(name).level for name in _ROOTS}
     for logger in loggers:
         logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
     try:
         yield
     finally:
-        for logger in loggers:
+        for logger, level in loggers.items():
             logger.removeHandler(handler)
+            logger.setLevel(level)
         handler.close()
 
 
