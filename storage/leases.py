@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -29,10 +30,10 @@ class Lease(StrEnum):
 def at_work(store: Store, run_id: str) -> Iterator[None]:
     """Mark a run as alive, so that nobody takes its leases; give them back at the end.
 
-    The mark is a lock file, ``runs/<run id>.lock``, which the operating system frees when the
-    process dies: the leases of a killed run can be taken at once.
+    The mark is a lock file, ``runs/<run id>.lock``, which says the process id and which the
+    operating system frees when the process dies: a killed run's leases can be taken at once.
     """
-    with process_lock(_mark(store, run_id)):
+    with process_lock(_mark(store, run_id), str(os.getpid())):
         try:
             yield
         finally:
