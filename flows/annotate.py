@@ -57,6 +57,7 @@ class AnnotateSummary:
     """What a run did.
 
     Attributes:
+        run_id: None when there was nothing to do and no run was recorded.
         closed: Cases closed by this run.
         closed_elsewhere: Cases that another process closed first.
         held_elsewhere: Cases left alone, since another living run computes them.
@@ -64,7 +65,7 @@ class AnnotateSummary:
         seconds: Wall time of the cases, without loading the networks.
     """
 
-    run_id: str
+    run_id: str | None
     committee_id: str
     closed: tuple[str, ...]
     closed_elsewhere: tuple[str, ...]
@@ -110,6 +111,12 @@ def annotate(
         return run.annotate([case.case_id for case in run.cases], advance)
 
 
+def empty_summary(store: Store) -> AnnotateSummary:
+    """Return what there is to say when no case is unfinished and no run was recorded."""
+    committee_id = configured_committee(store).committee_id
+    return AnnotateSummary(None, committee_id, (), (), (), (), 0.0)
+
+
 @contextmanager
 def annotation_run(
     store: Store, *, limit: int | None = None, retry_failed: bool = False
@@ -148,6 +155,8 @@ class AnnotationRun:
         settings = store.settings.annotate
         self.run_id = run_id
         self.cases = tuple(cases)
+        self._outcomes: dict[str, Lease | FailedCase] = {}
+        self._seconds = 0.0
         self._store = store
         self._committee = committee
         self._device = device
@@ -176,32 +185,43 @@ class AnnotationRun:
     def annotate(self, case_ids: Collection[str], advance: Advance = silent) -> AnnotateSummary:
         """Annotate these of the run's cases in order; a failing one is recorded and the next comes.
 
-        Calling it again with the same cases is safe: closed ones are left alone.
+        Calling it again with the same cases tries those again that it has not closed.
         """
         started = time.monotonic()
-        results: list[tuple[str, Lease]] = []
-        failed: list[FailedCase] = []
-        cases = [case for case in self.cases if case.case_id in case_ids]
-        advance(0, len(cases))
-        for number, case in enumerate(cases, start=1):
-            outcome = self._annotate_or_fail(case)
-            if isinstance(outcome, FailedCase):
-                failed.append(outcome)
-            else:
-                results.append((case.case_id, outcome))
-            advance(number, len(cases))
+        todo = [case for case in self.cases if case.case_id in case_ids and not self._closed(case)]
+        advance(0, len(todo))
+        for number, case in enumerate(todo, start=1):
+            self._outcomes[case.case_id] = self._annotate_or_fail(case)
+            advance(number, len(todo))
+        self._seconds += time.monotonic() - started
+        return self.summary(case_ids)
+
+    def summary(self, case_ids: Collection[str] | None = None) -> AnnotateSummary:
+        """Return what became of these cases so far, or of all when None."""
+        wanted = {
+            case_id: outcome
+            for case_id, outcome in self._outcomes.items()
+            if case_ids is None or case_id in case_ids
+        }
+
+        def that_are(lease: Lease) -> tuple[str, ...]:
+            return tuple(case_id for case_id, outcome in wanted.items() if outcome is lease)
+
         return AnnotateSummary(
             self.run_id,
             self._committee.committee_id,
-            closed=tuple(case_id for case_id, lease in results if lease is Lease.TAKEN),
-            closed_elsewhere=tuple(case_id for case_id, lease in results if lease is Lease.CLOSED),
-            held_elsewhere=tuple(case_id for case_id, lease in results if lease is Lease.HELD),
-            failed=tuple(failed),
-            seconds=time.monotonic() - started,
+            closed=that_are(Lease.TAKEN),
+            closed_elsewhere=that_are(Lease.CLOSED),
+            held_elsewhere=that_are(Lease.HELD),
+            failed=tuple(case for case in wanted.values() if isinstance(case, FailedCase)),
+            seconds=self._seconds,
         )
 
+    def _closed(self, case: CaseRow) -> bool:
+        return self._outcomes.get(case.case_id) is Lease.TAKEN
+
     def _annotate_or_fail(self, case: CaseRow) -> Lease | FailedCase:
-        """Close a case that is free; returns why it was not free, or how it failed."""
+        """Close a case that is free (TAKEN); else return why it was not, or how it failed."""
         lease = self._leases.take(case.case_id)
         if lease is not Lease.TAKEN:
             return lease
