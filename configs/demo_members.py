@@ -23,6 +23,7 @@ class BackboneOptions(BaseModel):
     widths: tuple[Count, ...] = Field(min_length=2)
     fold: Count
     out_channels: Count
+    coordinates: bool = False
 
 
 class MemberPreset(BaseModel):

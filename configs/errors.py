@@ -27,6 +27,9 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     NON_FINITE_LOGITS = "non_finite_logits"
     INFERENCE_FAILED = "inference_failed"
+    UNKNOWN_CASE = "unknown_case"
+    GRID_MISMATCH = "grid_mismatch"
+    FOREIGN_VALUES = "foreign_values"
 
 
 class AtlasLoopError(Exception):

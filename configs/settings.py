@@ -7,10 +7,17 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from configs.errors import ConfigError
@@ -77,6 +84,31 @@ class AnnotateSettings(_Section):
     possibly_missed_probability: float = Field(default=0.25, gt=0, lt=1)
 
 
+class RetrainSettings(_Section):
+    """How corrections become weights, and when those may replace the ones in force.
+
+    Attributes:
+        steps: Optimiser steps a member.
+        learning_rate: Highest rate; well below that of a first training.
+        correction_share: Share of the patches that comes from cases with corrections.
+        gate_share: Share of the patients that only decide at the gate.
+        report_share: Share of the patients that only reports look at.
+        split_seed: Draws who gets which role.
+        dsc_margin: See ``model.gate.GatePolicy``, as for the next three.
+    """
+
+    steps: int = Field(default=400, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    correction_share: float = Field(default=0.5, gt=0, le=1)
+    gate_share: float = Field(default=0.15, gt=0, lt=0.5)
+    report_share: float = Field(default=0.15, gt=0, lt=0.5)
+    split_seed: int = Field(default=0, ge=0)
+    dsc_margin: float = Field(default=0.02, gt=0)
+    false_positive_margin: float = Field(default=0.05, gt=0)
+    sensitivity_margin: float = Field(default=0.10, gt=0)
+    least_patients: int = Field(default=10, ge=2)
+
+
 class MemberSettings(_Section):
     """One model of the committee: its name, its family and the registered weights it votes with."""
 
@@ -116,6 +148,52 @@ class ScheduleSettings(_Section):
         return name
 
 
+class ReviewKeys(_Section):
+    """The key of each action of the case page; Streamlit keeps C and R for itself."""
+
+    accept: str = "a"
+    correct: str = "e"
+    absent: str = "x"
+    reject: str = "b"
+    defer: str = "u"
+    next_item: str = "n"
+    slice_up: str = "w"
+    slice_down: str = "s"
+    zoom: str = "z"
+
+    @model_validator(mode="after")
+    def _check_keys(self) -> Self:
+        keys = [str(key).lower() for key in self.model_dump().values()]
+        bad = [key for key in keys if len(key) != 1 or not key.isalnum() or key in "cr"]
+        if bad or len(set(keys)) != len(keys):
+            raise ValueError(
+                f"keys are single letters or digits but c and r, each once, got {keys}"
+            )
+        return self
+
+
+class ReviewSettings(_Section):
+    """How the review app behaves.
+
+    Attributes:
+        reader: Who reviews; written into every verdict, without a check of who it is.
+        lease_minutes: How long an opened item stays this reader's without being used.
+        idle_s: A longer pause between two actions counts as this long in the active time.
+        region_margin_mm: What is handed out round a structure for correction in another program.
+        cached_cts: CTs that the app keeps in memory, two bytes a voxel each.
+    """
+
+    reader: str = ""
+    port: int = Field(default=8600, ge=1024, le=65535)
+    lease_minutes: float = Field(default=15.0, gt=0)
+    idle_s: float = Field(default=60.0, gt=0)
+    region_margin_mm: float = Field(default=20.0, ge=0)
+    max_upload_mb: int = Field(default=64, ge=1)
+    cached_cts: int = Field(default=2, ge=1)
+    page_size: int = Field(default=12, ge=1, le=100)
+    keys: ReviewKeys = ReviewKeys()
+
+
 class Settings(BaseSettings):
     """All settings of a workspace, frozen."""
 
@@ -131,6 +209,8 @@ class Settings(BaseSettings):
     intake: IntakeSettings = IntakeSettings()
     annotate: AnnotateSettings = AnnotateSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    retrain: RetrainSettings = RetrainSettings()
+    review: ReviewSettings = ReviewSettings()
     committee: Annotated[tuple[MemberSettings, ...], Field()] = ()
 
 

@@ -23,7 +23,7 @@ from model.checkpoint import load_checkpoint
 from model.committee import CommitteeMember
 from model.grid import Box as ModelBox
 from model.throughput import seconds_for, seconds_per_window
-from storage.cases import CaseFile, CaseRow, unfinished_cases
+from storage.cases import CaseRow, existing_file, unfinished_cases
 from storage.grid import Box, Grid
 from storage.leases import Lease, at_work
 from storage.masks import EncodedMask, encode_map, encode_mask
@@ -338,22 +338,6 @@ def load_members(
             )
         )
     return members
-
-
-def existing_file(case: CaseRow) -> CaseFile:
-    """Return the first of a case's files that is still there.
-
-    Raises:
-        CaseError: All files of the case are gone.
-    """
-    for file in case.files:
-        if file.path.exists():
-            return file
-    raise CaseError(
-        Reason.MISSING_FILE,
-        f"the {len(case.files)} files of this case are gone; bring them back, or run "
-        "`atlasloop intake` on where they are now",
-    )
 
 
 def _storage_box(box: ModelBox) -> Box:

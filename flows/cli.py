@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -196,6 +196,65 @@ def annotate(
 
 @app.command()
 @guarded
+def split(workspace: WorkspaceOption = HERE, *, as_json: JsonOption = False) -> None:
+    """Freeze who trains, who decides at the gate and who is only reported; retrain does it too.
+
+    Example: atlasloop split
+    """
+    from flows.split import split as run
+
+    summary = run(_open(workspace))
+    if as_json:
+        print_json(summary)
+    else:
+        print_table("Patients by role", ["role", "patients"], list(summary.patients.items()))
+
+
+@app.command()
+@guarded
+def retrain(
+    workspace: WorkspaceOption = HERE,
+    data: Annotated[
+        list[Path] | None, typer.Option("--data", help="Cohort folder to train on as well.")
+    ] = None,
+    member: Annotated[
+        list[str] | None, typer.Option("--member", help="Only this member; all when left out.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps a member.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of patches and bootstrap.")] = 0,
+    *,
+    accept_underpowered: Annotated[
+        bool, typer.Option("--accept-underpowered", help="Promote what could not be decided.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the members on what people judged; the gate decides whether they come into force.
+
+    Example: atlasloop retrain --data cohort
+    """
+    from flows.progress import shown
+    from flows.reports import print_retraining
+    from flows.retrain import RetrainOptions
+    from flows.retrain import retrain as run
+
+    options = RetrainOptions(
+        cohorts=tuple(data or ()),
+        members=tuple(member or ()),
+        steps=steps,
+        seed=seed,
+        accept_underpowered=accept_underpowered,
+    )
+    store = _open(workspace)
+    with shown("gate") as advance:
+        summary = run(store, options, advance=advance)
+    if as_json:
+        print_json(summary)
+    else:
+        print_retraining(summary)
+
+
+@app.command()
+@guarded
 def triage(
     workspace: WorkspaceOption = HERE,
     *,
@@ -276,6 +335,287 @@ def serve(
     crons = {"annotate_every": annotate_every, "triage_every": triage_every}
     flags = {key: cron for key, cron in crons.items() if cron is not None}
     serve_schedule(_open(workspace, {"schedule": flags}), print_line)
+
+
+@app.command()
+@guarded
+def release(
+    name: Annotated[str | None, typer.Argument(help="Name for the labels as they are now.")] = None,
+    workspace: WorkspaceOption = HERE,
+    *,
+    reviewed_only: Annotated[
+        bool, typer.Option("--reviewed-only", help="Leave out what nobody judged.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Freeze the labels as they are now under a name; without a name, list the releases.
+
+    Example: atlasloop release first
+    """
+    from flows.label_reports import print_frozen, print_releases
+    from storage.releases import freeze_release, releases
+
+    store = _open(workspace)
+    if name is None:
+        with store.read() as connection:
+            rows = releases(connection)
+        (print_json if as_json else print_releases)(rows)
+        return
+    frozen = freeze_release(store, name, reviewed_only=reviewed_only)
+    print_frozen(frozen, as_json=as_json)
+
+
+@app.command()
+@guarded
+def export(
+    out: Annotated[Path, typer.Argument(help="Folder to make, or to go on with.")],
+    layout: Annotated[
+        Literal["abdomenatlas", "nnunet", "msd", "totalsegmentator"],
+        typer.Option("--layout", help="What the folder is to look like."),
+    ],
+    workspace: WorkspaceOption = HERE,
+    release: Annotated[
+        str | None,
+        typer.Option("--release", help="Its name or id; an unused name freezes the labels now."),
+    ] = None,
+    structure: Annotated[
+        list[str] | None, typer.Option("--structure", help="Only this one; may be repeated.")
+    ] = None,
+    case: Annotated[
+        list[str] | None, typer.Option("--case", help="Only this case id; may be repeated.")
+    ] = None,
+    *,
+    reviewed_only: Annotated[
+        bool, typer.Option("--reviewed-only", help="When freezing now, only what was judged.")
+    ] = False,
+    ct: Annotated[
+        Literal["copy", "link", "none"],
+        typer.Option(
+            "--ct",
+            help="copy: voxels in a file without names; link: a symbolic link, which shows the "
+            "source's path, where that is .nii.gz; none: labels alone.",
+        ),
+    ] = "copy",
+    as_json: JsonOption = False,
+) -> None:
+    """Write a release of labels as a folder that other tools read, with provenance per label.
+
+    Safe to stop at any time: the same command goes on. Nothing is ever mixed into another export.
+
+    Example: atlasloop export ~/release1 --layout abdomenatlas --release first
+    """
+    from flows.export import ExportOptions
+    from flows.export import export as run
+    from flows.label_reports import print_export
+    from flows.progress import shown
+
+    options = ExportOptions(
+        layout=layout,
+        release=release,
+        reviewed_only=reviewed_only,
+        structures=tuple(structure or ()),
+        cases=tuple(case or ()),
+        ct=ct,
+    )
+    with shown("export") as advance:
+        summary = run(_open(workspace), out, options, advance=advance)
+    if as_json:
+        print_json(summary)
+    else:
+        print_export(summary, out)
+    summary.raise_for_failures()
+
+
+@app.command("import-labels")
+@guarded
+def import_labels(
+    folder: Annotated[Path, typer.Argument(help="Folder with the labels.")],
+    dataset: Annotated[str, typer.Option("--dataset", help="Name of the source, yours to choose.")],
+    workspace: WorkspaceOption = HERE,
+    layout: Annotated[
+        Literal["auto", "abdomenatlas", "totalsegmentator", "nnunet", "msd", "cohort"],
+        typer.Option("--layout", help="How the folder is laid out."),
+    ] = "auto",
+    structure: Annotated[
+        list[str] | None,
+        typer.Option("--structure", help="What was annotated, where the files do not say."),
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option("--name", help="NAME=STRUCTURE: what a name in the files means."),
+    ] = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Record a dataset's labels of cases that are in the workspace, e.g. to measure agreement.
+
+    Example: atlasloop import-labels Task03_Liver --dataset msd-liver --name cancer=liver_tumor
+    """
+    from flows.import_labels import import_labels as run
+    from flows.label_reports import print_label_import
+    from flows.progress import shown
+    from storage.label_sets import LabelNaming
+
+    naming = LabelNaming(structures=tuple(structure or ()), renamed=_renamed(name or []))
+    store = _open(workspace)
+    with shown("import-labels") as advance:
+        summary = run(store, folder, dataset=dataset, layout=layout, naming=naming, advance=advance)
+    if as_json:
+        print_json(summary)
+    else:
+        print_label_import(summary)
+    summary.raise_for_failures()
+
+
+@app.command()
+@guarded
+def assign(
+    reader: Annotated[str | None, typer.Option("--reader", help="Who is to read.")] = None,
+    structure: Annotated[
+        list[str] | None, typer.Option("--structure", help="What to draw; may be repeated.")
+    ] = None,
+    case: Annotated[
+        list[str] | None, typer.Option("--case", help="A case id; may be repeated.")
+    ] = None,
+    random: Annotated[
+        int | None,
+        typer.Option("--random", min=1, help="So many cases that are new to the reader."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice of cases.")] = 0,
+    workspace: WorkspaceOption = HERE,
+    *,
+    allow_seen: Annotated[
+        bool,
+        typer.Option("--allow-seen", help="Also what the reader saw with the AI's mask."),
+    ] = False,
+    list_open: Annotated[bool, typer.Option("--list", help="Only show what is open.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a reader cases to draw without the AI's mask; assigning again is a second reading.
+
+    Example: atlasloop assign --reader anna --structure liver --structure spleen --random 17
+    """
+    from flows.agreement_tables import print_assignments
+    from flows.assign import AssignRequest, open_readings
+    from flows.assign import assign as run
+
+    store = _open(workspace)
+    if list_open:
+        title, shown = "Open readings", open_readings(store, reader)
+    else:
+        request = AssignRequest(
+            reader=reader,
+            structures=tuple(structure or ()),
+            case_ids=tuple(case or ()),
+            random=random,
+            seed=seed,
+            allow_seen=allow_seen,
+        )
+        title, shown = "Assigned", run(store, request)
+    if as_json:
+        print_json(shown)
+    else:
+        print_assignments(title, shown)
+
+
+@app.command()
+@guarded
+def agreement(
+    between: Annotated[
+        tuple[str, str] | None,
+        typer.Option(help="Two label sources, such as committee reader:anna; see --list."),
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", help="One more source; every two are compared. May be repeated."),
+    ] = None,
+    structure: Annotated[
+        list[str] | None, typer.Option("--structure", help="Only this one; may be repeated.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write a row a case here, a row a structure beside it.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw a .png or .svg.")] = None,
+    role: Annotated[
+        Literal["train", "gate", "report"] | None,
+        typer.Option("--role", help="Only patients of this role; `report` trained no model."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the intervals' draws.")] = 0,
+    workspace: WorkspaceOption = HERE,
+    *,
+    list_sources: Annotated[
+        bool, typer.Option("--list", help="Only show what can be compared.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare label sources on the cases that both have: overlap, surfaces, lesions.
+
+    Example: atlasloop agreement --between committee reader:anna/independent --plot agreement.png
+    """
+    from flows.agreement import agreement as run
+    from flows.agreement_csv import write_agreement_csv
+    from flows.agreement_plot import check_plot_path, write_agreement_plot
+    from flows.agreement_tables import print_agreement, print_sources
+    from flows.progress import shown
+    from storage.label_sources import known_sources
+
+    store = _open(workspace)
+    if list_sources or between is None:
+        sources = known_sources(store)
+        if as_json:
+            print_json(sources)
+        else:
+            print_sources(sources)
+        return
+    if plot is not None:
+        check_plot_path(plot)
+    with shown("agreement") as advance:
+        pairs = run(
+            store,
+            [*between, *(also or ())],
+            structures=structure or (),
+            role=role,
+            seed=seed,
+            advance=advance,
+        )
+    if as_json:
+        print_json(pairs)
+    else:
+        print_agreement(pairs)
+    if csv is not None:
+        write_agreement_csv(csv, pairs)
+    if plot is not None:
+        write_agreement_plot(plot, pairs)
+
+
+@app.command()
+@guarded
+def review(
+    workspace: WorkspaceOption = HERE,
+    reader: Annotated[
+        str | None, typer.Option("--reader", help="Who reviews; goes into every verdict.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=1024, max=65535, help="On 127.0.0.1.")
+    ] = None,
+    *,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the address only.")
+    ] = False,
+) -> None:
+    """Look at the queue in a browser on this machine, and accept, correct or reject labels.
+
+    Example: atlasloop review --reader anna
+    """
+    from flows.review import review as run
+
+    flags = {"reader": reader, "port": port}
+    given = {name: value for name, value in flags.items() if value is not None}
+    run(
+        _open(workspace, {"review": given}),
+        announce=print_line,
+        open_browser=not no_browser,
+    )
 
 
 @app.command()
@@ -402,6 +742,15 @@ def _annotate_here(store: Store, limit: int | None, *, retry_failed: bool) -> An
         )
     rank(store)
     return summary
+
+
+def _renamed(pairs: list[str]) -> dict[str, str]:
+    from configs.errors import UsageError
+
+    wrong = [pair for pair in pairs if "=" not in pair]
+    if wrong:
+        raise UsageError(f"--name is NAME=STRUCTURE, got {wrong[0]!r}")
+    return dict(pair.split("=", 1) for pair in pairs)
 
 
 def _device_flag(device: str | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The main job once, from nothing to a ranked queue, on procedural phantoms."""
+"""The whole loop once, from nothing to retrained models, on procedural phantoms."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import numpy as np
 
 from configs.demo_members import load_demo_members
 from configs.phantom import load_phantom_sites
+from flows.agreement_tables import print_macro_agreement
 from flows.annotate import AnnotateSummary, annotate
+from flows.demo_loop import LoopResult, close_loop
 from flows.evaluate import Evaluation, Truth, evaluate
 from flows.init import init
 from flows.intake import IntakeSummary, intake
@@ -21,7 +23,7 @@ from flows.phantom import make_cohort
 from flows.progress import shown
 from flows.queue import ShownQueue, show_queue
 from flows.queue_page import write_queue_page
-from flows.reports import print_annotation, print_intake, print_queue
+from flows.reports import print_annotation, print_intake, print_queue, print_retraining
 from flows.tables import print_line, print_table
 from flows.train import train_committee
 from flows.triage import triage
@@ -40,7 +42,8 @@ class DemoResult:
     """What the demo made.
 
     Attributes:
-        page: The HTML page of the queue.
+        page: The HTML page of the queue, as it was before the corrections.
+        loop: What review, retraining and the gate made of it.
         seconds: Wall time by stage, in order.
     """
 
@@ -50,6 +53,7 @@ class DemoResult:
     queue: ShownQueue
     evaluation: Evaluation
     page: Path
+    loop: LoopResult
     seconds: dict[str, float]
 
 
@@ -67,7 +71,7 @@ class _Stages:
 
 
 def demo(out: Path, *, extra_cts: Sequence[Path] = (), seed: int = 0) -> DemoResult:
-    """Make phantoms, train a committee on partially labeled sites, annotate, rank and score.
+    """Make phantoms, train a committee on partially labeled sites, annotate, rank, review, retrain.
 
     A second run in the same folder keeps the phantoms and every case that is closed.
 
@@ -97,7 +101,11 @@ def demo(out: Path, *, extra_cts: Sequence[Path] = (), seed: int = 0) -> DemoRes
         page = out / "queue.html"
         write_queue_page(store, show_queue(store, limit=_PAGE_ENTRIES), page)
     queue = show_queue(store, limit=_PRINTED_ENTRIES)
-    return DemoResult(store, taken, annotated, queue, evaluation, page, stages.seconds)
+    with stages.timed("loop"), shown("annotate again") as advance:
+        loop = close_loop(
+            store, out / "sites", _truths(taken, unlabeled), seed=seed, advance=advance
+        )
+    return DemoResult(store, taken, annotated, queue, evaluation, page, loop, stages.seconds)
 
 
 def print_demo(result: DemoResult) -> None:
@@ -106,6 +114,7 @@ def print_demo(result: DemoResult) -> None:
     print_annotation(result.annotated)
     print_queue(result.queue)
     print_evaluation(result.evaluation)
+    print_loop(result.loop)
     times = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result.seconds.items())
     print_line(f"{sum(result.seconds.values()):.0f} s in all: {times}")
     print_line(f"Queue with pictures: {result.page}")
@@ -139,6 +148,26 @@ def print_evaluation(evaluation: Evaluation) -> None:
         f"{_number(ranking.baseline_macro)}); pooled over structures {_number(ranking.pooled)} "
         f"(baseline {_number(ranking.baseline_pooled)}), n = {ranking.n}"
     )
+
+
+def print_loop(loop: LoopResult) -> None:
+    """Print the verdicts, the gate and the three arms."""
+    said = ", ".join(f"{count} {kind}" for kind, count in sorted(loop.verdicts.items()))
+    print_line(
+        f"a simulated reader judged the queue's first items: {said}; and read {loop.independent} "
+        "structures of the gate's patients without the AI's mask"
+    )
+    print_macro_agreement(loop.agreements)
+    print_retraining(loop.retrained)
+    rows = [("before", 0, loop.before), *((arm.name, arm.labels, arm.dsc) for arm in loop.arms)]
+    columns = ["arm", "corrections", "mean DSC"]
+    title = f"The same extra training, {loop.report_cases} report patients, hidden truth"
+    print_table(title, columns, rows)
+    print_line(
+        "one seed and few patients: whether the queue beats chance is a question for "
+        "benchmarks/arms.py"
+    )
+    print_annotation(loop.annotated)
 
 
 def _make_phantoms(out: Path, seed: int) -> tuple[CohortCase, ...]:

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from configs.errors import CaseError, UsageError
 from configs.taxonomy import Structure, load_taxonomy
-from flows.annotate import existing_file
 from flows.limits import volume_limits
 from flows.queue import ShownQueue
 from model.grid import Box
@@ -28,7 +27,7 @@ from model.rendering import (
     render_item,
     to_png,
 )
-from storage.cases import CaseRow, all_cases
+from storage.cases import CaseRow, all_cases, existing_file
 from storage.grid import Grid
 from storage.masks import decode_crop
 from storage.predictions import (

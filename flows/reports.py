@@ -11,6 +11,7 @@ from configs.errors import UsageError
 from flows.annotate import AnnotateSummary
 from flows.intake import IntakeSummary
 from flows.queue import ShownQueue
+from flows.retrain import RetrainSummary
 from flows.status import Status
 from flows.tables import print_line, print_table, warn
 from storage.cases import Registration
@@ -52,6 +53,31 @@ def print_annotation(summary: AnnotateSummary) -> None:
     if summary.failed:
         rows = [(case.case_id, str(case.reason), case.message) for case in summary.failed]
         print_table("Failed", ["case", "reason", "message"], rows)
+
+
+def print_retraining(summary: RetrainSummary) -> None:
+    """Print the gate's table and what came of it."""
+    decision = summary.decision
+    rows = [
+        (
+            row.structure,
+            row.criterion,
+            row.patients,
+            row.champion,
+            row.challenger,
+            f"{row.gain:+.3f} [{row.low:+.3f}, {row.high:+.3f}]",
+            row.finding,
+        )
+        for row in decision.rows
+    ]
+    columns = ["structure", "criterion", "n", "champion", "challenger", "gain [95 %]", "finding"]
+    print_table(f"Gate: {summary.gate_patients} frozen patients", columns, rows)
+    print_line(
+        f"{', '.join(summary.members)} retrained on {summary.labels} labels; "
+        f"{decision.outcome}: {decision.reason}"
+    )
+    if decision.outcome == "promoted":
+        print_line("the challengers are the champions now; annotate new cases with them")
 
 
 def print_queue(shown: ShownQueue) -> None:

@@ -22,7 +22,7 @@ from flows.progress import Advance, silent
 from flows.runs import recorded_run
 from model.checkpoint import save_checkpoint
 from model.inference_settings import InferenceSettings
-from model.training import TrainedMember, TrainingSettings, train_member
+from model.training import TrainedMember, TrainingSettings, new_network, train_member
 from model.training_samples import TrainingSample
 from storage.canonical_json import JsonObject
 from storage.cohort import CohortCase, read_cohort
@@ -114,7 +114,7 @@ def train(
     preset = load_demo_members().find(overrides.preset)
     member = _member(store, name, preset, join=join)
     job = training_job(store, data, preset, overrides)
-    _training_cases(data)
+    training_cases(data)
     with recorded_run(store, "train", {"preset": preset.name, "model": name, "seed": job.seed}):
         fitted = fit(job, advance)
         summary = register(store, name, fitted)
@@ -180,11 +180,11 @@ def fit(job: TrainingJob, advance: Advance = silent) -> FittedModel:
         seed=job.seed,
         autocast="bfloat16" if job.bfloat16 else None,
     )
-    cases = _training_cases(job.data)
+    cases = training_cases(job.data)
     trained = train_member(
         [_sample(case) for case in cases],
         settings,
-        structures=load_taxonomy().names,
+        new_network(settings, load_taxonomy().names),
         device=torch.device(job.device),
         progress=lambda step, _: advance(step, settings.steps),
     )
@@ -234,7 +234,13 @@ def _training_settings(preset: MemberPreset) -> TrainingSettings:
     )
 
 
-def _training_cases(data: Path) -> Sequence[CohortCase]:
+def training_cases(data: Path) -> Sequence[CohortCase]:
+    """Return a cohort's cases without those of the unseen site.
+
+    Raises:
+        UsageError: The folder is no cohort.
+        ModelError: Nothing is left.
+    """
     cases = read_cohort(data).cases
     unseen = {site.name for site in load_phantom_sites().sites if site.role == "unseen"}
     kept = [case for case in cases if case.site not in unseen]

@@ -45,6 +45,15 @@ _GAP_PX = 4
 _DASH_PX = 4
 
 
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A mask of shape (I, J, K) to be drawn as a contour."""
+
+    mask: Mask
+    colour: Colour
+    width_px: int = 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
     """What to draw. All arrays have one shape (I, J, K), in RAS.
@@ -56,6 +65,7 @@ class Picture:
         consensus: Mask of the committee, drawn as a contour.
         uncertainty: 0 to 255, drawn as a transparent heat map.
         disagreement: 0 to 255, chooses the slices.
+        outlines: Further contours, drawn before the members' and the consensus'.
     """
 
     hu: npt.NDArray[np.int16]
@@ -64,6 +74,7 @@ class Picture:
     consensus: Mask | None = None
     uncertainty: Bytes | None = None
     disagreement: Bytes | None = None
+    outlines: Sequence[Outline] = ()
 
 
 def render_item(
@@ -102,6 +113,10 @@ def render_plane(
         canvas = canvas * (1 - opacity) + np.array(HEAT_COLOUR, np.float32) * opacity
     image = np.rint(canvas).astype(np.uint8)
     outlines = [
+        (one.colour, _widened(_outline(_slice(one.mask, axis, index), frame), one.width_px))
+        for one in picture.outlines
+    ]
+    outlines += [
         (colour, _outline(_slice(picture.members[name], axis, index), frame))
         for name, colour in member_colours(tuple(picture.members)).items()
     ]
@@ -213,6 +228,12 @@ def _outline(mask: npt.NDArray[np.generic], frame: _Frame) -> Mask:
             inside = (np.minimum(rows, columns) >= 0) & (np.maximum(rows, columns) < len(drawn))
             drawn[rows[inside], columns[inside]] = True
     return drawn
+
+
+def _widened(outline: Mask, width_px: int) -> Mask:
+    if width_px <= 1:
+        return outline
+    return np.asarray(ndimage.binary_dilation(outline, iterations=width_px - 1), np.bool_)
 
 
 def _draw_in_place(image: Rgb, outlines: Sequence[tuple[Colour, Mask]]) -> None:

@@ -26,8 +26,12 @@ class SmallUNet(Backbone):
     is a 1x1x1 convolution at the coarse level and then interpolation, an eighth of the cost of a
     transposed convolution at the fine one.
 
+    With ``coordinates`` the finest level also sees where in the patch it is. A patch that is as
+    wide as the body then tells left from right, which a network this shallow is slow to learn.
+
     Source:
         U-Net: Ronneberger et al. 2015. Folding: Shi et al. 2016 (sub-pixel convolution).
+        Coordinates: Liu et al. 2018 (CoordConv).
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class SmallUNet(Backbone):
         widths: Sequence[int] = (32, 64, 128),
         fold: int = 2,
         out_channels: int = 16,
+        coordinates: bool = False,
     ) -> None:
         """Build the network.
 
@@ -43,6 +48,8 @@ class SmallUNet(Backbone):
             widths: Channels of each level, finest first; each level halves the resolution.
             fold: Edge of the cube of voxels that the finest level sees as one.
             out_channels: Channels of the decoder's output at full resolution.
+            coordinates: Whether three channels with the place in the patch, from -1 to 1, go
+                beside the image.
 
         Raises:
             ModelError: Fewer than two levels, or a number below 1.
@@ -54,12 +61,14 @@ class SmallUNet(Backbone):
                 f"out_channels, got {tuple(widths)}, {fold} and {out_channels}"
             )
         self.fold = fold
+        self.coordinates = coordinates
         self.out_channels = out_channels
         self.bottleneck_channels = widths[-1]
         self.stride = fold * 2 ** (len(widths) - 1)
+        seen = fold**3 + (3 if coordinates else 0)
         self.encoders = nn.ModuleList(
             _double_convolution(before, after, stride=1 if level == 0 else 2)
-            for level, (before, after) in enumerate(zip((fold**3, *widths), widths, strict=False))
+            for level, (before, after) in enumerate(zip((seen, *widths), widths, strict=False))
         )
         pairs = list(itertools.pairwise(widths))
         self.lifts = nn.ModuleList(nn.Conv3d(coarse, fine, 1) for fine, coarse in pairs)
@@ -71,6 +80,8 @@ class SmallUNet(Backbone):
     def encode(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the features of each level but the last, finest first, and the last level's."""
         features = fold_voxels(images, self.fold)
+        if self.coordinates:
+            features = torch.cat((features, _places(features)), dim=1)
         levels: list[Tensor] = []
         for encoder in self.encoders:
             features = encoder(features)
@@ -104,6 +115,14 @@ def unfold_voxels(features: Tensor, edge: int) -> Tensor:
     batch, channels, i, j, k = features.shape
     cubes = features.reshape(batch, channels // edge**3, edge, edge, edge, i, j, k)
     return cubes.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(batch, -1, edge * i, edge * j, edge * k)
+
+
+def _places(features: Tensor) -> Tensor:
+    """Return the place of every voxel from -1 to 1 along each axis, shape (B, 3, i, j, k)."""
+    size = features.shape[2:]
+    axes = [torch.linspace(-1, 1, length, device=features.device) for length in size]
+    places = torch.stack(torch.meshgrid(*axes, indexing="ij")).to(features.dtype)
+    return places.expand(features.shape[0], -1, *size)
 
 
 def _double_convolution(before: int, after: int, *, stride: int) -> nn.Sequential:

@@ -123,28 +123,33 @@ class DivergedError(ModelError):
 def train_member(
     samples: Sequence[TrainingSample],
     settings: TrainingSettings,
+    network: UniversalNetwork,
     *,
-    structures: Sequence[str],
     device: torch.device,
     progress: Callable[[int, float], None] | None = None,
-    text: TextVectors | None = None,
+    complete: bool = True,
 ) -> TrainedMember:
-    """Train a universal network; equal arguments give equal weights on one machine.
+    """Train a universal network, in place; equal arguments give equal weights on one machine.
+
+    A structure that a case does not annotate is not even computed for it: its logits get a gradient
+    of exactly zero.
 
     Args:
-        samples: Partially labeled cases; each structure must be annotated in at least one.
-        settings: How to train.
-        structures: What to learn, in the order of the network's channels.
+        samples: Partially labeled cases.
+        settings: How to train; what describes the network was used to make it.
+        network: A new one, or one to go on with.
         device: Where to compute.
         progress: Called after each step with its number, from 1, and its loss.
-        text: Vectors of a text encoding, one a structure.
+        complete: Whether each of the network's structures must be annotated in some case, as a new
+            network needs.
 
     Raises:
         DivergedError: A loss or gradient is not finite; it carries the last good state.
-        ModelError: The cases do not fit together or the network cannot be built.
+        ModelError: The cases do not fit together.
     """
     generator = torch.Generator().manual_seed(settings.seed)
-    network = _new_network(settings, structures, text).to(device)
+    network.to(device)
+    structures = network.structures
     sampler = PatchSampler(
         samples=prepare_samples(
             _limited(samples, settings.case_limit, generator),
@@ -152,6 +157,7 @@ def train_member(
             settings.inference,
             generator=generator,
             device=device,
+            complete=complete,
         ),
         patch=settings.inference.patch,
         background_share=settings.background_share,
@@ -170,6 +176,33 @@ def train_member(
         if progress is not None:
             progress(step, loss)
     return TrainedMember(network.eval(), settings.inference, tuple(losses))
+
+
+def new_network(
+    settings: TrainingSettings, structures: Sequence[str], text: TextVectors | None = None
+) -> UniversalNetwork:
+    """Return an untrained network; equal seeds give equal weights.
+
+    Args:
+        settings: Backbone, head, encoding, prior and seed.
+        structures: What to learn, in the order of the network's channels.
+        text: Vectors of a text encoding, one a structure.
+
+    Raises:
+        ModelError: The network cannot be built.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        network = build_network(
+            settings.backbone,
+            settings.backbone_options,
+            encoding=settings.encoding,
+            structures=structures,
+            text=text,
+            head=settings.head,
+        )
+    network.head.set_prior_in_place(settings.prior_logit)
+    return network
 
 
 def learning_rate_factor(step: int, *, steps: int, warmup: float) -> float:
@@ -258,23 +291,6 @@ def _controller(network: UniversalNetwork) -> Sequence[nn.Parameter]:
     if isinstance(network.head, DynamicHead):
         return tuple(network.head.controller.parameters())
     return ()
-
-
-def _new_network(
-    settings: TrainingSettings, structures: Sequence[str], text: TextVectors | None
-) -> UniversalNetwork:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        network = build_network(
-            settings.backbone,
-            settings.backbone_options,
-            encoding=settings.encoding,
-            structures=structures,
-            text=text,
-            head=settings.head,
-        )
-    network.head.set_prior_in_place(settings.prior_logit)
-    return network
 
 
 def _limited(

@@ -69,14 +69,17 @@ class PatchSampler:
     def draw(self, batch_size: int, generator: torch.Generator) -> TrainingBatch:
         """Return a batch.
 
-        A case is drawn evenly, then one of its present structures by weight, then a place near one
-        of its voxels; one patch in seven lies anywhere.
+        A case is drawn by weight, then one of its present structures by weight, then a place near
+        one of its voxels; one patch in seven lies anywhere.
 
         Args:
             batch_size: Number of patches.
             generator: On the CPU.
         """
-        chosen = torch.randint(len(self.samples), (batch_size,), generator=generator).tolist()
+        shares = torch.tensor([sample.weight for sample in self.samples])
+        chosen = torch.multinomial(
+            shares, batch_size, replacement=True, generator=generator
+        ).tolist()
         images, targets = [], []
         for number in chosen:
             sample = self.samples[number]

@@ -28,11 +28,13 @@ class TrainingSample:
         spacing_mm: Voxel size.
         masks: The annotated structures, shape (I, J, K) each. An annotated structure that is
             absent is all False; a structure that is not annotated is not a key.
+        weight: How often it is drawn, relative to the other cases; above 0.
     """
 
     hu: npt.NDArray[np.int16]
     spacing_mm: tuple[float, float, float]
     masks: Mapping[str, npt.NDArray[np.bool_]]
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,14 @@ class PreparedSample:
         labels: Bit n % 63 of word n // 63 is structure n, int64, shape (W, I, J, K).
         annotated: Positions of the annotated structures, ascending, int64, shape (A,).
         centres: Voxels inside each annotated structure that is present, int64, shape (n, 3).
+        weight: How often the case is drawn, relative to the others.
     """
 
     image: Tensor
     labels: Tensor
     annotated: Tensor
     centres: Mapping[int, Tensor]
+    weight: float = 1.0
 
 
 def prepare_samples(
@@ -59,6 +63,7 @@ def prepare_samples(
     *,
     generator: torch.Generator,
     device: torch.device,
+    complete: bool = True,
 ) -> list[PreparedSample]:
     """Resample, window and pack all cases.
 
@@ -68,6 +73,7 @@ def prepare_samples(
         inference: Working spacing and window.
         generator: Draws the candidate patch centres, on the CPU.
         device: Where the results shall lie.
+        complete: Whether each structure must be annotated in some case.
 
     Raises:
         ModelError: There is no sample, shapes differ, or a structure is annotated nowhere.
@@ -78,7 +84,7 @@ def prepare_samples(
         _check(sample, number)
     learned = {name for sample in samples for name in sample.masks}
     missing = [name for name in structures if name not in learned]
-    if missing:
+    if complete and missing:
         raise ModelError(f"every structure must be annotated in some case; {missing} are in none")
     return [_prepare(sample, structures, inference, generator, device) for sample in samples]
 
@@ -100,6 +106,8 @@ def unpack_labels(words: Tensor, index: Tensor) -> Tensor:
 def _check(sample: TrainingSample, number: int) -> None:
     if sample.hu.ndim != 3 or min(sample.hu.shape) < 2:
         raise ModelError(f"case {number} must be a volume (I, J, K), got shape {sample.hu.shape}")
+    if not (math.isfinite(sample.weight) and sample.weight > 0):
+        raise ModelError(f"a case's weight must be positive, case {number} has {sample.weight}")
     for name, mask in sample.masks.items():
         if mask.shape != sample.hu.shape:
             raise ModelError(
@@ -135,6 +143,7 @@ def _prepare(
         labels=labels.to(device),
         annotated=torch.tensor(annotated, dtype=torch.int64),
         centres=centres,
+        weight=sample.weight,
     )
 
 

@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from configs.errors import CaseError
+from configs.errors import CaseError, Reason, UsageError
 from storage.intake_record import IntakeRecord
 from storage.store import Store, Transaction
 
@@ -150,6 +150,34 @@ def pseudonym(key: str, name: str) -> str:
 def all_cases(connection: Connection) -> list[CaseRow]:
     """Return every case in the order of registration."""
     return _cases(connection, "TRUE", [])
+
+
+def case_row(connection: Connection, case_id: str) -> CaseRow:
+    """Return one case.
+
+    Raises:
+        UsageError: No such case.
+    """
+    found = _cases(connection, "c.case_id = $case", {"case": case_id})
+    if not found:
+        raise UsageError(f"no case {case_id!r} is known; `atlasloop queue` lists what waits")
+    return found[0]
+
+
+def existing_file(case: CaseRow) -> CaseFile:
+    """Return the first of a case's files that is still there.
+
+    Raises:
+        CaseError: All files of the case are gone.
+    """
+    for file in case.files:
+        if file.path.exists():
+            return file
+    raise CaseError(
+        Reason.MISSING_FILE,
+        f"the {len(case.files)} files of this case are gone; bring them back, or run "
+        "`atlasloop intake` on where they are now",
+    )
 
 
 def unfinished_cases(

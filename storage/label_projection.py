@@ -91,23 +91,25 @@ def _split_frozen(connection: Connection, line: JournalLine, objects: ObjectStor
 def _gate_decided(connection: Connection, line: JournalLine, objects: ObjectStore) -> None:
     data = line.data
     connection.execute(
-        "INSERT INTO gates VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            line.line_hash,
-            data["name"],
-            data["champion"],
-            data["challenger"],
-            data["outcome"],
-            data["evidence"],
-            line.seq,
-            line.at,
-        ],
+        "INSERT INTO gates VALUES (?, ?, ?, ?, ?, ?)",
+        [line.line_hash, data["outcome"], data["reason"], data["evidence"], line.seq, line.at],
     )
-    if data["outcome"] == "promoted":
+    for member in data["members"]:
         connection.execute(
-            "INSERT INTO models VALUES (?, ?, ?, ?, ?)",
-            [data["name"], data["challenger"], json.dumps(data["card"]), line.seq, line.at],
+            "INSERT INTO gate_members VALUES (?, ?, ?, ?)",
+            [line.line_hash, member["name"], member["champion"], member["challenger"]],
         )
+        if data["outcome"] == "promoted":
+            connection.execute(
+                "INSERT INTO models VALUES (?, ?, ?, ?, ?)",
+                [
+                    member["weights"],
+                    member["challenger"],
+                    json.dumps(member["card"]),
+                    line.seq,
+                    line.at,
+                ],
+            )
 
 
 def _release_frozen(connection: Connection, line: JournalLine, objects: ObjectStore) -> None:

@@ -14,6 +14,10 @@ from storage.predictions import CONSENSUS, FlatBox
 Connection = duckdb.DuckDBPyConnection
 
 
+_COLUMNS = """v.version_id, v.verdict_id, v.case_id, v.structure, v.source, v.reading, v.linked,
+    v.object, v.box, v.voxels, v.parent, v.seq, v.recorded_at"""
+
+
 @dataclass(frozen=True, slots=True)
 class LabelMask:
     """What a label says about one structure.
@@ -64,9 +68,8 @@ def current_labels(
 ) -> dict[tuple[str, str], LabelVersion]:
     """Return (case, structure) -> the newest version that review made and did not reject."""
     rows = connection.execute(
-        """SELECT version_id, verdict_id, case_id, structure, source, reading, linked, object, box,
-                  voxels, parent, seq, recorded_at
-           FROM current_labels WHERE $case IS NULL OR case_id = $case ORDER BY seq, structure""",
+        f"""SELECT {_COLUMNS} FROM current_labels v
+           WHERE $case IS NULL OR case_id = $case ORDER BY v.seq, v.structure""",  # noqa: S608 the columns are our literal
         {"case": case_id},
     ).fetchall()
     return {(row[2], row[3]): _version(row) for row in rows}
@@ -87,12 +90,47 @@ def training_labels(connection: Connection) -> dict[tuple[str, str], LabelVersio
     return {key: label for key, label in current_labels(connection).items() if key in judged}
 
 
+def reference_labels(connection: Connection, *, role: str) -> dict[tuple[str, str], LabelVersion]:
+    """Return the label that judges a model on each structure of the patients with a role.
+
+    A reading made without the AI's mask comes first, since a review leans toward the champion; a
+    dataset's label next; then a review. The newest of a kind counts.
+    """
+    rows = connection.execute(
+        f"""SELECT {_COLUMNS} FROM label_versions v
+           JOIN current_patients p ON p.case_id = v.case_id
+           JOIN current_splits s ON s.patient_id = p.patient_id
+           WHERE s.role = ? AND v.reading IN ('independent', 'dataset')
+           ORDER BY v.reading <> 'dataset', v.seq""",  # noqa: S608 the columns are our literal
+        [role],
+    ).fetchall()
+    judged = {
+        row[0]
+        for row in connection.execute(
+            """SELECT p.case_id FROM current_patients p
+               JOIN current_splits s ON s.patient_id = p.patient_id WHERE s.role = ?""",
+            [role],
+        ).fetchall()
+    }
+    labels = {key: label for key, label in training_labels(connection).items() if key[0] in judged}
+    labels.update({(row[2], row[3]): _version(row) for row in rows})
+    return labels
+
+
+def dataset_labels(connection: Connection) -> dict[tuple[str, str], LabelVersion]:
+    """Return the newest imported label of each structure of each case."""
+    rows = connection.execute(
+        f"""SELECT {_COLUMNS} FROM label_versions v WHERE v.reading = 'dataset'
+           ORDER BY v.seq"""  # noqa: S608 the columns are our literal
+    ).fetchall()
+    return {(row[2], row[3]): _version(row) for row in rows}
+
+
 def label_history(connection: Connection, case_id: str, structure: str) -> list[LabelVersion]:
     """Return every version of a structure of a case, oldest first."""
     rows = connection.execute(
-        """SELECT version_id, verdict_id, case_id, structure, source, reading, linked, object, box,
-                  voxels, parent, seq, recorded_at
-           FROM label_versions WHERE case_id = ? AND structure = ? ORDER BY seq""",
+        f"""SELECT {_COLUMNS} FROM label_versions v
+           WHERE case_id = ? AND structure = ? ORDER BY seq""",  # noqa: S608 the columns are our literal
         [case_id, structure],
     ).fetchall()
     return [_version(row) for row in rows]
@@ -106,39 +144,64 @@ def source_labels(connection: Connection, source: str) -> list[LabelVersion]:
         source: ``reader:NAME`` or ``dataset:NAME``.
     """
     rows = connection.execute(
-        """SELECT version_id, verdict_id, case_id, structure, source, reading, linked, object, box,
-                  voxels, parent, seq, recorded_at
-           FROM label_versions WHERE source = ? ORDER BY seq, structure""",
+        f"""SELECT {_COLUMNS} FROM label_versions v WHERE source = ? ORDER BY seq, structure""",  # noqa: S608 the columns are our literal
         [source],
     ).fetchall()
     return [_version(row) for row in rows]
 
 
 def base_of(connection: Connection, case_id: str, structure: str) -> tuple[str, LabelMask] | None:
-    """Return the id and mask that a correction made now would start from.
-
-    It is the newest version of the reviews, rejected or not, else the consensus of the newest
-    prediction, whose id is the prediction's.
+    """Return the id and mask that a correction made now would start from; see ``bases_of``.
 
     Returns:
-        None when the case has neither.
+        None when the case has neither version nor prediction.
     """
+    return bases_of(connection, case_id, [structure]).get(structure)
+
+
+def bases_of(
+    connection: Connection, case_id: str, structures: Sequence[str]
+) -> dict[str, tuple[str, LabelMask]]:
+    """Return, by structure, the id and mask that a correction made now would start from.
+
+    It is the newest version of the reviews, rejected or not, else the consensus of the newest
+    prediction, whose id is the prediction's. A structure without either is left out.
+    """
+    wanted = {"case": case_id, "structures": list(structures)}
+    rows = connection.execute(
+        """SELECT version_id, structure, object, box, voxels FROM label_versions
+           WHERE case_id = $case AND reading = 'review' AND list_contains($structures, structure)
+           ORDER BY seq""",
+        wanted,
+    ).fetchall()
+    versions = {structure: (base, label_mask(*mask)) for base, structure, *mask in rows}
+    return {**_consensus_of(connection, case_id, structures), **versions}
+
+
+def _consensus_of(
+    connection: Connection, case_id: str, structures: Sequence[str]
+) -> dict[str, tuple[str, LabelMask]]:
     row = connection.execute(
-        """SELECT version_id, object, box, voxels FROM label_versions
-           WHERE case_id = ? AND structure = ? AND reading = 'review' ORDER BY seq DESC LIMIT 1""",
-        [case_id, structure],
+        "SELECT prediction_id FROM current_predictions WHERE case_id = ?", [case_id]
     ).fetchone()
-    if row is not None:
-        return row[0], _mask(row[1], row[2], row[3])
-    row = connection.execute(
-        """SELECT p.prediction_id, m.object, m.box, coalesce(m.voxels, 0)
-           FROM current_predictions p
-           LEFT JOIN masks m ON m.prediction_id = p.prediction_id AND m.structure = $structure
-                            AND m.member = $consensus
-           WHERE p.case_id = $case""",
-        {"case": case_id, "structure": structure, "consensus": CONSENSUS},
-    ).fetchone()
-    return None if row is None else (row[0], _mask(row[1], row[2], row[3]))
+    if row is None:
+        return {}
+    masks = connection.execute(
+        "SELECT structure, object, box, voxels FROM masks WHERE prediction_id = ? AND member = ?",
+        [row[0], CONSENSUS],
+    ).fetchall()
+    drawn = {structure: label_mask(*mask) for structure, *mask in masks}
+    return {structure: (row[0], drawn.get(structure, ABSENT)) for structure in structures}
+
+
+def versions_of_case(connection: Connection, case_id: str) -> list[LabelVersion]:
+    """Return every version of the reviews of a case, oldest first."""
+    rows = connection.execute(
+        f"""SELECT {_COLUMNS} FROM label_versions v
+           WHERE case_id = ? AND reading = 'review' ORDER BY seq, structure""",  # noqa: S608 our literal
+        [case_id],
+    ).fetchall()
+    return [_version(row) for row in rows]
 
 
 def version_json(
@@ -165,14 +228,15 @@ def _version(row: tuple[Any, ...]) -> LabelVersion:
         source=row[4],
         reading=row[5],
         linked=row[6],
-        mask=_mask(digest, box, voxels),
+        mask=label_mask(digest, box, voxels),
         parent=row[10],
         seq=row[11],
         recorded_at=row[12],
     )
 
 
-def _mask(digest: str | None, box: Sequence[int] | None, voxels: int) -> LabelMask:
+def label_mask(digest: str | None, box: Sequence[int] | None, voxels: int) -> LabelMask:
+    """Return what a row says: a mask, or ``ABSENT`` where it names no object."""
     if digest is None or box is None:
         return ABSENT
     i0, i1, j0, j1, k0, k1 = box

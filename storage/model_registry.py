@@ -65,7 +65,7 @@ def register_model(store: Store, name: str, checkpoint: bytes, card: JsonObject)
         ).fetchone()
         if row is None or row[0] != weights:
             transaction.record("model.registered", {"name": name, "weights": weights, "card": card})
-    _write_card(store, name, weights, card)
+    write_card(store, name, weights, card)
     return RegisteredModel(name, weights, card)
 
 
@@ -114,7 +114,7 @@ def _committee_id(settings: Settings, members: list[CommitteeMemberRecord]) -> s
     return "k-" + sha256_hex(to_bytes(identity))[:12]
 
 
-def _write_card(store: Store, name: str, weights: str, card: JsonObject) -> None:
+def write_card(store: Store, name: str, weights: str, card: JsonObject) -> None:
     """Write the card for people to read; the journal holds the same facts."""
     store.workspace.models_path.mkdir(exist_ok=True)
     path = store.workspace.models_path / f"{name}.json"

@@ -156,6 +156,33 @@ def maps_of(connection: Connection, prediction_id: str, structure: str) -> list[
     return [StoredMap(k, s, o, _row_box(box)) for k, s, o, box in rows]
 
 
+def masks_of_case(connection: Connection, prediction_id: str) -> dict[str, list[StoredMask]]:
+    """Return structure -> its masks in one prediction, the consensus first."""
+    rows = connection.execute(
+        """SELECT member, structure, object, box, voxels FROM masks
+           WHERE prediction_id = ? ORDER BY structure, member <> ?, member""",
+        [prediction_id, CONSENSUS],
+    ).fetchall()
+    found: dict[str, list[StoredMask]] = {}
+    for member, structure, digest, box, voxels in rows:
+        mask = StoredMask(member, structure, digest, _row_box(box), voxels)
+        found.setdefault(structure, []).append(mask)
+    return found
+
+
+def maps_of_case(connection: Connection, prediction_id: str) -> dict[str, list[StoredMap]]:
+    """Return structure -> its maps in one prediction."""
+    rows = connection.execute(
+        """SELECT kind, structure, object, box FROM maps
+           WHERE prediction_id = ? ORDER BY structure, kind""",
+        [prediction_id],
+    ).fetchall()
+    found: dict[str, list[StoredMap]] = {}
+    for kind, structure, digest, box in rows:
+        found.setdefault(structure, []).append(StoredMap(kind, structure, digest, _row_box(box)))
+    return found
+
+
 def closed_predictions(connection: Connection, committee_id: str) -> dict[str, str]:
     """Return case id -> prediction id of every case that a committee closed."""
     return dict(
@@ -164,6 +191,20 @@ def closed_predictions(connection: Connection, committee_id: str) -> dict[str, s
             [committee_id],
         ).fetchall()
     )
+
+
+def current_prediction(connection: Connection, case_id: str) -> str:
+    """Return the id of a case's newest prediction.
+
+    Raises:
+        StorageError: The case has none.
+    """
+    row = connection.execute(
+        "SELECT prediction_id FROM current_predictions WHERE case_id = ?", [case_id]
+    ).fetchone()
+    if row is None:
+        raise StorageError(f"no committee has annotated {case_id} yet")
+    return row[0]
 
 
 def flat_box(box: Box) -> FlatBox:

@@ -15,6 +15,7 @@ from storage.canonical_json import JsonObject
 from storage.claims import check_claim, drop_claim
 from storage.label_projection import version_id
 from storage.labels import ABSENT, LabelMask, base_of, version_json
+from storage.readers import check_reader
 from storage.store import Store
 
 Connection = duckdb.DuckDBPyConnection
@@ -52,7 +53,7 @@ class Verdict:
     """What a reader says.
 
     Attributes:
-        reader: Name of the reader, without a colon.
+        reader: Name of the reader, without a colon or slash.
         base_version: Version or prediction that the reader saw; None for an independent reading,
             which sees none.
         request_id: Made by the page once a click; a repeated request is answered, not recorded
@@ -84,8 +85,7 @@ class Verdict:
         unknown = [tag for tag in self.tags if tag not in TAGS]
         if unknown:
             raise UsageError(f"tags are {TAGS}, got {unknown}")
-        if not self.reader or ":" in self.reader or self.reader != self.reader.strip():
-            raise UsageError(f"a reader's name has no colon or outer space, got {self.reader!r}")
+        check_reader(self.reader)
         if (self.verdict == "correct") != (self.mask is not None):
             raise UsageError(f"`correct`, and only it, brings a mask; got {self.verdict}")
         if self.linked and self.verdict != "correct":

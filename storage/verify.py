@@ -22,7 +22,6 @@ _NAMED_BY_LINE = (
     "manifest",
     "detail",
     "items",
-    "challenger",
     "evidence",
 )
 _NAMED_BY_MANIFEST = ("masks", "maps")
@@ -102,6 +101,8 @@ def _objects_of(store: Store, line: JournalLine) -> Iterator[str]:
                 manifest = json.loads(store.objects.read(digest))
                 for part in _NAMED_BY_MANIFEST:
                     yield from (entry["object"] for entry in manifest[part])
+    for member in line.data.get("members", ()) if line.kind == "gate.decided" else ():
+        yield member["challenger"]
     for version in line.data.get("versions", ()):
         if version["object"] is not None:
             yield version["object"]

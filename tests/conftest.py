@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import os
+import secrets
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import nibabel
@@ -16,9 +18,11 @@ import pytest
 
 from flows.init import init
 from flows.intake import intake
+from storage.assignments import assign_readings
 from storage.canonical_json import sha256_hex
+from storage.claims import claim_items
 from storage.grid import Grid
-from storage.labels import ABSENT, LabelMask
+from storage.labels import ABSENT, LabelMask, base_of, version_json
 from storage.masks import encode_map, encode_mask
 from storage.predictions import (
     CONSENSUS,
@@ -28,9 +32,11 @@ from storage.predictions import (
     close_case,
     closed_predictions,
     flat_box,
+    manifest_grid,
 )
 from storage.queue import QueueEntry, write_queue
 from storage.store import Store
+from storage.verdicts import LinkedMask, Verdict, give_verdict
 
 _BESIDE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -189,6 +195,83 @@ def _ball_manifest(made: AnnotatedWorkspace, case_id: str, grid: Grid) -> Manife
     return Manifest(
         case_id, made.committee_id, members, grid, tuple(masks), tuple(maps), tuple(scores)
     )
+
+
+class Readings:
+    """Gives verdicts, independent readings and dataset labels in an annotated workspace."""
+
+    def __init__(self, made: AnnotatedWorkspace) -> None:
+        self.made = made
+        self._now = datetime(2026, 1, 5, 12, 0)
+
+    def review(self, case_id, structure, kind, *, reader="anna", mask=None, linked=None):
+        """Judge what stands there now, with the AI's mask in sight."""
+        claim_items(
+            self.made.store,
+            case_id,
+            [structure],
+            reader=reader,
+            now=self._now,
+            lease=timedelta(minutes=10),
+        )
+        with self.made.store.read() as connection:
+            base, _ = base_of(connection, case_id, structure)
+            neighbours = {
+                name: LinkedMask(neighbour, base_of(connection, case_id, name)[0])
+                for name, neighbour in (linked or {}).items()
+            }
+        changes = {"base_version": base, "mask": mask, "linked": neighbours}
+        return self._give(case_id, structure, kind, reader, **changes)
+
+    def read(self, case_id, structure, kind="correct", *, reader="anna", mask=None):
+        """Assign a reading without the AI's mask and give it at once."""
+        assign_readings(
+            self.made.store,
+            reader=reader,
+            case_ids=[case_id],
+            structures=[structure],
+            allow_seen=True,
+        )
+        changes = {"base_version": None, "mask": mask, "reading": "independent"}
+        return self._give(case_id, structure, kind, reader, **changes)
+
+    def import_label(self, case_id, structure, mask, *, dataset="flare"):
+        """Commit a dataset's label."""
+        with self.made.store.transaction() as transaction:
+            transaction.record(
+                "labels.imported",
+                {
+                    "case_id": case_id,
+                    "dataset": dataset,
+                    "versions": [version_json(structure, mask, parent=None)],
+                },
+            )
+
+    def ball(self, case_id, *, centre, radius) -> LabelMask:
+        """Store a ball like those of the workspace; (0.35, 0.3) is the consensus' liver."""
+        with self.made.store.read() as connection:
+            prediction = closed_predictions(connection, self.made.committee_id)[case_id]
+            grid = manifest_grid(self.made.store, prediction, connection)
+        return self.made.put_mask(_ball(grid.ras_shape, centre, radius), grid)
+
+    def _give(self, case_id, structure, kind, reader, **changes):
+        verdict = Verdict(
+            case_id=case_id,
+            structure=structure,
+            verdict=kind,
+            reader=reader,
+            request_id=secrets.token_hex(8),
+            opened_at=self._now,
+            active_s=5.0,
+            **changes,
+        )
+        return give_verdict(self.made.store, verdict, now=self._now)
+
+
+@pytest.fixture
+def make_readings() -> Callable[[AnnotatedWorkspace], Readings]:
+    """A maker of ``Readings`` in a workspace."""
+    return Readings
 
 
 @pytest.fixture(scope="session")

@@ -92,7 +92,11 @@ def test_the_module_on_monai_imports_where_those_libraries_are_missing() -> None
 
 
 @pytest.mark.parametrize(
-    "module", ["model.acquisition", "model.metrics", "model.ranking_quality", "model.scores"]
+    "module",
+    [
+        *("model.acquisition", "model.agreement_report", "model.metrics"),
+        *("model.ranking_quality", "model.scores"),
+    ],
 )
 def test_numbers_that_the_app_shows_need_no_torch(module: str) -> None:
     assert loads_of([module], ["torch", "monai", "open_clip"]) == {}

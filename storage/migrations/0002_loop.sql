@@ -52,13 +52,18 @@ CREATE TABLE splits (
 
 CREATE TABLE gates (
     gate_id VARCHAR NOT NULL,
-    name VARCHAR NOT NULL,
-    champion VARCHAR NOT NULL,
-    challenger VARCHAR NOT NULL,
     outcome VARCHAR NOT NULL,
+    reason VARCHAR NOT NULL,
     evidence VARCHAR NOT NULL,
     seq BIGINT NOT NULL,
     recorded_at TIMESTAMP NOT NULL
+);
+
+CREATE TABLE gate_members (
+    gate_id VARCHAR NOT NULL,
+    name VARCHAR NOT NULL,
+    champion VARCHAR NOT NULL,
+    challenger VARCHAR NOT NULL
 );
 
 CREATE TABLE releases (

@@ -40,7 +40,7 @@ def test_an_unknown_preset_is_refused() -> None:
         ({"steps": 0}, "greater than or equal to 1"),
         ({"spacing_mm": (0.0, 6.0, 6.0)}, "greater than 0"),
         ({"surprise": 1}, "not permitted"),
-        ({"name": "shallow"}, "must be unique"),
+        ({"name": "wide"}, "must be unique"),
     ],
 )
 def test_presets_that_break_a_rule_are_refused(change: dict[str, Any], message: str) -> None:

@@ -9,8 +9,10 @@ from flows import boundary, cli
 from flows.init import init
 
 VERBS = (
-    "init intake phantom train annotate triage serve queue status rebuild verify demo".split()  # noqa: SIM905 one line
+    *"init intake phantom train annotate triage serve queue assign agreement".split(),  # noqa: SIM905 one line
+    *"status rebuild verify demo".split(),  # noqa: SIM905 one line
 )
+LABEL_VERBS = ("release", "export", "import-labels")
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def run(monkeypatch):
     return lambda *arguments: runner.invoke(cli.app, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*VERBS, *LABEL_VERBS])
 def test_every_verb_has_help_with_an_example(run, verb):
     result = run(verb, "--help")
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from configs.errors import ModelError
 from model.build_backbone import build_backbone
-from model.small_unet import SmallUNet, _instance_norm, fold_voxels, unfold_voxels
+from model.small_unet import SmallUNet, _instance_norm, _places, fold_voxels, unfold_voxels
 
 
 def test_folding_puts_each_cube_into_the_channels() -> None:
@@ -34,6 +34,21 @@ def test_features_have_the_stated_shapes(fold: int) -> None:
     assert backbone.stride == 4 * fold
     assert features.dec.shape == (2, backbone.out_channels, 8, 16, 24)
     assert features.bottleneck.shape == (2, 12, *(n // backbone.stride for n in (8, 16, 24)))
+
+
+def test_coordinates_run_from_side_to_side_of_the_patch() -> None:
+    places = _places(torch.zeros(2, 1, 3, 2, 5))
+
+    assert places.shape == (2, 3, 3, 2, 5)
+    assert places[1, 0, :, 1, 4].tolist() == [-1.0, 0.0, 1.0]
+    assert places[0, 2, 2, 0].tolist() == [-1.0, -0.5, 0.0, 0.5, 1.0]
+
+
+def test_the_finest_level_sees_the_coordinates() -> None:
+    backbone = SmallUNet(widths=(4, 8), coordinates=True)
+
+    assert backbone(torch.rand(1, 1, 8, 8, 8)).dec.shape == (1, 16, 8, 8, 8)
+    assert backbone.encoders[0][0].in_channels == 8 + 3
 
 
 def test_the_norm_equals_instance_norm() -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, cast
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -7,7 +10,15 @@ import torch
 
 from configs.errors import ConfigError, ModelError
 from model.inference_settings import InferenceSettings
-from model.training import DivergedError, TrainingSettings, learning_rate_factor, train_member
+from model.query_dot_head import QueryDotHead
+from model.training import (
+    DivergedError,
+    TrainedMember,
+    TrainingSettings,
+    learning_rate_factor,
+    new_network,
+    train_member,
+)
 from model.training_samples import TrainingSample
 
 CPU = torch.device("cpu")
@@ -41,11 +52,22 @@ def toy_settings(**changes: object) -> TrainingSettings:
     return TrainingSettings(**values)  # type: ignore[arg-type]
 
 
+def train(
+    samples: list[TrainingSample],
+    settings: TrainingSettings,
+    *,
+    structures: Sequence[str] = STRUCTURES,
+    **options: Any,
+) -> TrainedMember:
+    network = new_network(settings, structures)
+    return train_member(samples, settings, network, device=CPU, **options)
+
+
 def test_two_partially_labeled_sites_teach_both_structures() -> None:
     sites = [toy_sample(seed, STRUCTURES[seed % 2]) for seed in range(6)]
 
     settings = toy_settings(steps=90, augmentation=None)
-    member = train_member(sites, settings, structures=STRUCTURES, device=CPU)
+    member = train(sites, settings)
 
     unseen = toy_sample(99, *STRUCTURES)
     images = member.inference.scale(torch.from_numpy(unseen.hu))[None, None]
@@ -63,7 +85,7 @@ def test_equal_seeds_give_equal_weights_and_other_seeds_do_not() -> None:
 
     def weights(seed: int) -> torch.Tensor:
         settings = toy_settings(steps=3, seed=seed)
-        network = train_member(sites, settings, structures=STRUCTURES, device=CPU).network
+        network = train(sites, settings).network
         return torch.cat([value.flatten() for value in network.parameters()])
 
     first, second, other = weights(1), weights(1), weights(2)
@@ -77,9 +99,7 @@ def test_training_leaves_the_global_random_state_alone() -> None:
     expected = torch.rand(1)
     torch.manual_seed(5)
 
-    train_member(
-        [toy_sample(0, *STRUCTURES)], toy_settings(steps=1), structures=STRUCTURES, device=CPU
-    )
+    train([toy_sample(0, *STRUCTURES)], toy_settings(steps=1))
 
     assert torch.equal(torch.rand(1), expected)
 
@@ -87,11 +107,9 @@ def test_training_leaves_the_global_random_state_alone() -> None:
 def test_progress_hears_of_every_step() -> None:
     heard: list[tuple[int, float]] = []
 
-    member = train_member(
+    member = train(
         [toy_sample(0, *STRUCTURES)],
         toy_settings(steps=3),
-        structures=STRUCTURES,
-        device=CPU,
         progress=lambda step, loss: heard.append((step, loss)),
     )
 
@@ -100,11 +118,9 @@ def test_progress_hears_of_every_step() -> None:
 
 def test_divergence_names_the_step_and_keeps_the_last_good_weights() -> None:
     with pytest.raises(DivergedError, match=r"did not at step \d+") as caught:
-        train_member(
+        train(
             [toy_sample(0, *STRUCTURES)],
             toy_settings(learning_rate=1e30, warmup=0.0, steps=20),
-            structures=STRUCTURES,
-            device=CPU,
         )
 
     error = caught.value
@@ -114,14 +130,41 @@ def test_divergence_names_the_step_and_keeps_the_last_good_weights() -> None:
 
 def test_a_structure_without_any_annotation_is_refused() -> None:
     with pytest.raises(ModelError, match="'liver'"):
-        train_member(
-            [toy_sample(0, "spleen")], toy_settings(steps=1), structures=STRUCTURES, device=CPU
-        )
+        train([toy_sample(0, "spleen")], toy_settings(steps=1))
+
+
+def test_training_goes_on_from_a_network_and_needs_no_complete_labels() -> None:
+    settings = toy_settings(steps=40, augmentation=None)
+    first = train([toy_sample(0, *STRUCTURES)], settings)
+
+    again = train_member(
+        [toy_sample(1, "liver")],
+        toy_settings(steps=2, learning_rate=1e-4, augmentation=None),
+        first.network,
+        device=CPU,
+        complete=False,
+    )
+
+    assert again.losses[0] < 0.7 * first.losses[0]
+
+
+def test_a_structure_that_nobody_annotated_gets_a_gradient_of_exactly_zero() -> None:
+    settings = toy_settings(steps=1, head="query_dot", encoding="one_hot", weight_decay=0.0)
+    network = new_network(settings, STRUCTURES)
+    generator = cast(QueryDotHead, network.head).generator
+    before = generator.weight.detach().clone()
+
+    train_member([toy_sample(0, "liver")], settings, network, device=CPU, complete=False)
+
+    # One-hot: each column of the generator belongs to one structure, and Adam moves only what has
+    # a gradient.
+    moved = (generator.weight != before).any(dim=0)
+    assert moved[:2].tolist() == [False, True]
 
 
 def test_no_case_is_refused() -> None:
     with pytest.raises(ModelError, match="at least one case"):
-        train_member([], toy_settings(steps=1), structures=STRUCTURES, device=CPU)
+        train([], toy_settings(steps=1))
 
 
 @pytest.mark.parametrize("change", [{"steps": 0}, {"learning_rate": float("nan")}, {"warmup": 1.0}])

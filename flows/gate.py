@@ -1,0 +1,180 @@
+"""Show champion and challenger the same frozen patients and gather what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from configs.taxonomy import load_taxonomy
+from flows.annotate import existing_file
+from flows.devices import choose_device, uses_bfloat16
+from flows.limits import volume_limits
+from flows.progress import Advance, silent
+from model.annotate import AnnotateOptions, StructureResult, annotate_volume
+from model.committee import CommitteeMember
+from model.gate import GateObservation, Outcomes
+from model.gate_outcomes import count_lesions, outcomes
+from model.grid import Box
+from model.metrics import Mask
+from storage.cases import CaseRow
+from storage.grid import Grid
+from storage.labels import LabelMask
+from storage.masks import decode_crop
+from storage.predictions import nested_box
+from storage.store import Store
+from storage.volume import Volume
+
+References = Mapping[str, Mapping[str, LabelMask]]
+"""Case id -> structure -> what the reference says."""
+
+Running = tuple[torch.device, AnnotateOptions]
+"""Where and how networks run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rivals:
+    """Two committees that differ in some members' weights."""
+
+    champion: Sequence[CommitteeMember]
+    challenger: Sequence[CommitteeMember]
+
+
+@dataclass(frozen=True, slots=True)
+class StructureOutcomes:
+    """What several committees do on one structure of one case.
+
+    Attributes:
+        committees: In the order in which they were given.
+        lesions: Lesions of the reference; 0 for organs.
+    """
+
+    structure: str
+    committees: tuple[Outcomes, ...]
+    lesions: int
+
+
+def observe(
+    store: Store,
+    cases: Sequence[CaseRow],
+    references: References,
+    rivals: Rivals,
+    *,
+    running: Running,
+    advance: Advance = silent,
+) -> list[GateObservation]:
+    """Return one observation a case and structure that has a reference.
+
+    Nothing is stored: the challenger's masks of the gate cases are not labels.
+
+    Args:
+        store: The workspace.
+        cases: Cases of frozen patients.
+        references: What people said about them.
+        rivals: The committees.
+        running: Device, and how to run.
+        advance: Told the cases that are done.
+
+    Raises:
+        CaseError: A CT is gone or was changed; a gate without it would be another gate.
+    """
+    observations: list[GateObservation] = []
+    chosen = [case for case in cases if references.get(case.case_id)]
+    committees = (rivals.champion, rivals.challenger)
+    for number, case in enumerate(chosen, start=1):
+        for entry in case_outcomes(
+            store, case, references[case.case_id], committees, running=running
+        ):
+            champion, challenger = entry.committees
+            observations.append(
+                GateObservation(
+                    patient=case.patient_id,
+                    structure=entry.structure,
+                    champion=champion,
+                    challenger=challenger,
+                    lesions=entry.lesions,
+                )
+            )
+        advance(number, len(chosen))
+    return observations
+
+
+def case_outcomes(
+    store: Store,
+    case: CaseRow,
+    references: Mapping[str, LabelMask],
+    committees: Sequence[Sequence[CommitteeMember]],
+    *,
+    running: Running,
+) -> Iterator[StructureOutcomes]:
+    """Yield what each committee does on each structure of a case that has a reference.
+
+    Raises:
+        CaseError: The CT is gone or was changed.
+    """
+    file = existing_file(case)
+    volume = Volume.open(file.path, limits=volume_limits(store.settings.intake))
+    hu = volume.read_ras(expected_sha256=file.sha256)
+    grid = volume.grid
+    found = [_results(hu, grid, members, references, running) for members in committees]
+    taxonomy = load_taxonomy()
+    for structure in taxonomy.select(tuple(references)):
+        reference, box = read_reference(store, references[structure], grid)
+        lesion = taxonomy[structure].is_lesion
+        yield StructureOutcomes(
+            structure,
+            tuple(
+                _outcomes(results.get(structure), reference, box, lesion=lesion)
+                for results in found
+            ),
+            count_lesions(reference) if lesion else 0,
+        )
+
+
+def _results(
+    hu: np.ndarray,
+    grid: Grid,
+    members: Sequence[CommitteeMember],
+    references: Mapping[str, LabelMask],
+    running: Running,
+) -> dict[str, tuple[Mask | None, Box | None]]:
+    device, options = running
+    results: Iterator[StructureResult] = annotate_volume(
+        hu, grid.ras_spacing_mm, members, taxonomy=load_taxonomy(), device=device, options=options
+    )
+    return {
+        result.structure: (result.consensus, result.box)
+        for result in results
+        if result.structure in references
+    }
+
+
+def read_reference(store: Store, label: LabelMask, grid: Grid) -> tuple[Mask | None, Box | None]:
+    """Return a label as a crop in RAS order with its box, or None twice where it is absent."""
+    if label.object is None or label.box is None:
+        return None, None
+    box = nested_box(label.box)
+    crop = decode_crop(store.objects.read(label.object), box, grid)
+    (i0, i1), (j0, j1), (k0, k1) = grid.box_to_ras(box)
+    return crop.view(np.bool_), Box((i0, j0, k0), (i1, j1, k1))
+
+
+def _outcomes(
+    result: tuple[Mask | None, Box | None] | None,
+    reference: Mask | None,
+    box: Box | None,
+    *,
+    lesion: bool,
+) -> Outcomes:
+    consensus, where = result or (None, None)
+    return outcomes(consensus, where, reference, box, lesion=lesion)
+
+
+def running(store: Store) -> Running:
+    """Return device and options of the settings."""
+    settings = store.settings.annotate
+    device = choose_device(settings.device)
+    bf16 = uses_bfloat16(settings.autocast, device)
+    return device, AnnotateOptions(batch_size=settings.window_batch, bf16=bf16)

@@ -1,0 +1,294 @@
+"""Train the committee's members on what people corrected, and let the gate decide."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from configs.errors import UsageError
+from flows.annotate import load_members
+from flows.devices import choose_device, uses_bfloat16
+from flows.fine_tune import FineTuneJob, TrainingLabel, fine_tune_all
+from flows.gate import Rivals, observe, running
+from flows.progress import Advance, silent
+from flows.runs import recorded_run
+from flows.split import split
+from flows.train import FittedModel
+from model.gate import GateDecision, GatePolicy, decide
+from storage.canonical_json import JsonObject
+from storage.cases import all_cases
+from storage.gates import Challenge, record_gate
+from storage.labels import (
+    LabelMask,
+    LabelVersion,
+    dataset_labels,
+    reference_labels,
+    training_labels,
+)
+from storage.model_registry import (
+    CommitteeMemberRecord,
+    CommitteeRecord,
+    configured_committee,
+    write_card,
+)
+from storage.splits import patient_roles
+from storage.store import Store
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainOptions:
+    """What the caller wants.
+
+    Attributes:
+        cohorts: Folders of partially labeled cases to train on beside the corrections.
+        members: Names of the members to retrain; all when empty.
+        steps: Optimiser steps; None takes the setting.
+        seed: Of patches and of the bootstrap.
+        accept_underpowered: Promote although some criteria could not be decided.
+    """
+
+    cohorts: tuple[Path, ...] = ()
+    members: tuple[str, ...] = ()
+    steps: int | None = None
+    seed: int = 0
+    accept_underpowered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainSummary:
+    """What retraining gave.
+
+    Attributes:
+        labels: Structures of cases that were trained on, from people and data sets.
+        gate_patients: Patients that the gate saw.
+        members: Names of the retrained members.
+    """
+
+    gate_id: str
+    decision: GateDecision
+    labels: int
+    gate_patients: int
+    members: tuple[str, ...]
+
+
+def retrain(
+    store: Store, options: RetrainOptions | None = None, *, advance: Advance = silent
+) -> RetrainSummary:
+    """Train challengers from the champions, gate them, and put them in force when they pass.
+
+    Trained on are the structures that a human looked at, of patients whose role is ``train``:
+    accepted, corrected and absent ones; where nobody has, an imported dataset's. Whatever the gate
+    decides becomes a journal line with its table.
+
+    Args:
+        store: The workspace.
+        options: See there.
+        advance: Told the gate cases that are done.
+
+    Raises:
+        UsageError: Nobody has judged a label yet, or a member is unknown.
+        ConfigError: The committee is not complete.
+        ModelError: A case or checkpoint does not fit, or the loss is no longer finite.
+        ConflictError: A champion was replaced meanwhile.
+    """
+    options = options or RetrainOptions()
+    split(store)
+    committee = configured_committee(store)
+    members = _chosen(committee, options.members)
+    labels = corrections(store)
+    facts = {
+        "members": [member.name for member in members],
+        "labels": len(labels),
+        "seed": options.seed,
+        "committee": committee.committee_id,
+    }
+    with recorded_run(store, "retrain", facts):
+        jobs = [fine_tune_job(store, member, labels, options) for member in members]
+        challenges = put_challengers(store, members, fine_tune_all(jobs))
+        return conclude(store, committee, challenges, options, advance=advance)
+
+
+def put_challengers(
+    store: Store, members: Sequence[CommitteeMemberRecord], fitted: Sequence[FittedModel]
+) -> list[Challenge]:
+    """Store retrained weights as objects and name their champions; nothing is in force yet."""
+    return [_challenge(store, member, model) for member, model in zip(members, fitted, strict=True)]
+
+
+def conclude(
+    store: Store,
+    committee: CommitteeRecord,
+    challenges: Sequence[Challenge],
+    options: RetrainOptions,
+    *,
+    advance: Advance = silent,
+) -> RetrainSummary:
+    """Let the gate decide on challengers and record what it says.
+
+    Raises:
+        CaseError: A gate CT is gone or was changed.
+        ConflictError: A champion was replaced meanwhile.
+    """
+    decision = _decision(store, committee, challenges, options, advance=advance)
+    gate_id = record_gate(
+        store,
+        challenges,
+        outcome=decision.outcome,
+        reason=decision.reason,
+        evidence=_evidence(decision, committee),
+    )
+    if decision.outcome == "promoted":
+        for entry in challenges:
+            write_card(store, entry.weights, entry.challenger, entry.card)
+    _LOG.info("gate: %s", decision.outcome)
+    return RetrainSummary(
+        gate_id=gate_id,
+        decision=decision,
+        labels=max((int(entry.card["retrained_on_labels"]) for entry in challenges), default=0),
+        gate_patients=max((row.patients for row in decision.rows), default=0),
+        members=tuple(entry.name for entry in challenges),
+    )
+
+
+def corrections(store: Store) -> tuple[TrainingLabel, ...]:
+    """Return what retraining may learn from.
+
+    Raises:
+        UsageError: Nobody has judged a label of a patient who trains.
+    """
+    with store.read() as connection:
+        judged = training_labels(connection)
+        imported = dataset_labels(connection)
+        roles = patient_roles(connection)
+        patients = {case.case_id: case.patient_id for case in all_cases(connection)}
+    labels = {**imported, **judged}
+    kept = [
+        TrainingLabel(case_id, structure, label.mask)
+        for (case_id, structure), label in sorted(labels.items())
+        if roles.get(patients[case_id]) == "train"
+    ]
+    if not kept:
+        raise UsageError(
+            "retraining needs labels that a human judged, on patients whose role is train; there "
+            "are none yet: review some with `atlasloop review`"
+        )
+    return tuple(kept)
+
+
+def fine_tune_job(
+    store: Store,
+    member: CommitteeMemberRecord,
+    labels: Sequence[TrainingLabel],
+    options: RetrainOptions,
+) -> FineTuneJob:
+    """Return a member's training with the settings' device, rate and share."""
+    settings = store.settings
+    device = choose_device(settings.annotate.device)
+    return FineTuneJob(
+        workspace=store.workspace.root,
+        checkpoint=member.path,
+        labels=tuple(labels),
+        cohorts=options.cohorts,
+        steps=options.steps or settings.retrain.steps,
+        learning_rate=settings.retrain.learning_rate,
+        correction_share=settings.retrain.correction_share,
+        seed=options.seed,
+        device=str(device),
+        bfloat16=uses_bfloat16(settings.annotate.autocast, device),
+    )
+
+
+def gate_policy(store: Store) -> GatePolicy:
+    """Return the gate's policy from the settings."""
+    settings = store.settings.retrain
+    return GatePolicy(
+        dsc_margin=settings.dsc_margin,
+        false_positive_margin=settings.false_positive_margin,
+        sensitivity_margin=settings.sensitivity_margin,
+        least_patients=settings.least_patients,
+    )
+
+
+def challengers(
+    store: Store, committee: CommitteeRecord, challenges: Sequence[Challenge]
+) -> CommitteeRecord:
+    """Return the committee with the challengers in their champions' places."""
+    new = {entry.name: entry.challenger for entry in challenges}
+    members = tuple(
+        replace(member, weights=new[member.name], path=store.objects.path(new[member.name]))
+        if member.name in new
+        else member
+        for member in committee.members
+    )
+    return replace(committee, members=members)
+
+
+def _decision(
+    store: Store,
+    committee: CommitteeRecord,
+    challenges: Sequence[Challenge],
+    options: RetrainOptions,
+    *,
+    advance: Advance,
+) -> GateDecision:
+    with store.read() as connection:
+        references = masks_by_case(reference_labels(connection, role="gate"))
+        cases = all_cases(connection)
+    how = running(store)
+    settings = store.settings.annotate
+    rivals = Rivals(
+        load_members(committee, settings, how[0]),
+        load_members(challengers(store, committee, challenges), settings, how[0]),
+    )
+    observations = observe(store, cases, references, rivals, running=how, advance=advance)
+    return decide(
+        observations,
+        gate_policy(store),
+        generator=np.random.default_rng(options.seed),
+        accept_underpowered=options.accept_underpowered,
+    )
+
+
+def _chosen(committee: CommitteeRecord, names: Sequence[str]) -> tuple[CommitteeMemberRecord, ...]:
+    known = {member.name: member for member in committee.members}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(f"members are {', '.join(known)}; got {', '.join(unknown)}")
+    return tuple(known[name] for name in names) or committee.members
+
+
+def _challenge(store: Store, member: CommitteeMemberRecord, fitted: FittedModel) -> Challenge:
+    weights = next(entry.weights for entry in store.settings.committee if entry.name == member.name)
+    digest = store.objects.put(fitted.checkpoint)
+    return Challenge(member.name, weights, member.weights, digest, fitted.card)
+
+
+def masks_by_case(
+    labels: Mapping[tuple[str, str], LabelVersion],
+) -> dict[str, dict[str, LabelMask]]:
+    """Return case id -> structure -> mask."""
+    result: dict[str, dict[str, LabelMask]] = {}
+    for (case_id, structure), label in labels.items():
+        result.setdefault(case_id, {})[structure] = label.mask
+    return result
+
+
+def _evidence(decision: GateDecision, committee: CommitteeRecord) -> JsonObject:
+    rows = [
+        {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
+        for row in (asdict(entry) for entry in decision.rows)
+    ]
+    return {
+        "schema": 1,
+        "committee": committee.committee_id,
+        "outcome": decision.outcome,
+        "reason": decision.reason,
+        "needed": decision.needed,
+        "rows": rows,
+    }

@@ -1,0 +1,59 @@
+"""Give every patient a role: train, gate or report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+
+from storage.splits import Role, freeze_roles, patient_groups, patient_roles
+from storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSummary:
+    """Roles of all patients.
+
+    Attributes:
+        added: Patients that had none before.
+        patients: Role -> number of patients.
+    """
+
+    added: int
+    patients: dict[Role, int]
+
+
+def split(store: Store) -> SplitSummary:
+    """Freeze the role of every patient that has none.
+
+    A hash of the patient and the seed decides, so that the roles of a growing workspace do not
+    depend on the order of arrival. Patients whose scans look like one share a role; where one of
+    them has it already, the others follow.
+
+    Raises:
+        StorageError: The workspace cannot be written to.
+    """
+    with store.read() as connection:
+        known = patient_roles(connection)
+        groups = patient_groups(connection)
+    roles: dict[str, Role] = {}
+    for group in groups:
+        role: Role = _role(store, group[0])
+        for patient in group:
+            role = known.get(patient, role)
+        for patient in group:
+            if patient not in known:
+                roles[patient] = role
+    added = freeze_roles(store, roles)
+    counted = Counter({**known, **roles}.values())
+    order: tuple[Role, ...] = ("train", "gate", "report")
+    return SplitSummary(added, {role: counted[role] for role in order})
+
+
+def _role(store: Store, patient_id: str) -> Role:
+    settings = store.settings.retrain
+    digest = hashlib.sha256(f"{settings.split_seed}/{patient_id}".encode()).digest()
+    place = int.from_bytes(digest[:8]) / 2**64
+    if place < settings.gate_share:
+        return "gate"
+    return "report" if place < settings.gate_share + settings.report_share else "train"

@@ -1,0 +1,137 @@
+"""What the buttons of the case page do; each runs before the page is drawn again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import streamlit as st
+
+from configs.errors import AtlasLoopError
+from review_app.session import Desk, go_to, note_error, note_success, seat, utc_now
+from review_app.view_models import VERDICT_WORDS, StructureLine, needs_renewal, next_line
+from storage.claims import claim_items, release_claims
+from storage.labels import LabelMask
+from storage.review_case import ReviewCase
+from storage.review_queue import next_open_case
+from storage.verdicts import LinkedMask, Verdict, VerdictKind, give_verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the reader says of the item that is displayed; see ``Verdict``."""
+
+    kind: VerdictKind
+    tags: tuple[str, ...] = ()
+    mask: LabelMask | None = None
+    linked: Mapping[str, LinkedMask] = field(default_factory=dict)
+    voxels_changed: int = 0
+
+
+def give(
+    here: Desk,
+    case_id: str,
+    line: StructureLine,
+    answer: Answer,
+    *,
+    lines: Sequence[StructureLine],
+) -> None:
+    """Commit a verdict on the item as it was displayed, then choose the next one.
+
+    A conflict (a newer version, an expired claim) is shown and writes nothing.
+    """
+    item = (case_id, line.structure)
+    now = utc_now()
+    seat().touch(now, idle_s=here.settings.idle_s)
+    display = seat().displays.get(item)
+    if display is None:
+        note_error(f"{line.display} was not open in this tab; open it again")
+        return
+    verdict = Verdict(
+        case_id=case_id,
+        structure=line.structure,
+        verdict=answer.kind,
+        reader=here.reader,
+        base_version=display.base_version,
+        request_id=display.request_id,
+        opened_at=display.opened_at,
+        active_s=display.clock.active_s,
+        tags=answer.tags,
+        mask=answer.mask,
+        linked=answer.linked,
+        voxels_changed=answer.voxels_changed,
+    )
+    try:
+        give_verdict(here.store, verdict, now=now)
+    except AtlasLoopError as error:
+        note_error(f"Nothing was written: {error}")
+        return
+    note_success(f"{line.display} {VERDICT_WORDS[answer.kind]}.")
+    seat().forget(item)
+    for changed in answer.linked:
+        seat().forget((case_id, changed))
+    following = next_line(lines, line.structure)
+    if following is not None:
+        select(case_id, following.structure)
+
+
+def select(case_id: str, structure: str) -> None:
+    """Choose a structure of the case."""
+    st.session_state[f"structure-{case_id}"] = structure
+    seat().correcting = False
+    st.query_params["structure"] = structure
+
+
+def move_on(here: Desk, case_id: str, lines: Sequence[StructureLine], line: StructureLine) -> None:
+    """Go to the next structure that waits, here or in the next CT, without a verdict."""
+    following = next_line(lines, line.structure)
+    if following is not None:
+        select(case_id, following.structure)
+        return
+    with here.store.read() as connection:
+        next_case = next_open_case(connection, reader=here.reader, now=utc_now(), after=case_id)
+    if next_case is None:
+        note_success("Nothing else waits for you in the queue.")
+        go_to("queue")
+        return
+    leave_case(here)
+    go_to("case", case=next_case)
+
+
+def open_again(here: Desk, case_id: str, line: StructureLine) -> None:
+    """Claim a structure, and display its newest version."""
+    held = claim_items(
+        here.store,
+        case_id,
+        [line.structure],
+        reader=here.reader,
+        now=utc_now(),
+        lease=here.lease,
+    )
+    if line.structure not in held:
+        note_error(f"{line.display} is held by another reader; try again later")
+    seat().forget((case_id, line.structure))
+
+
+def renew(here: Desk, case: ReviewCase) -> None:
+    """Count the reader's action, and prolong the claims when half of the lease is gone."""
+    now = utc_now()
+    seat().touch(now, idle_s=here.settings.idle_s)
+    wanted = needs_renewal(case, now=now, lease=here.lease)
+    if wanted:
+        claim_items(
+            here.store,
+            case.case.case_id,
+            wanted,
+            reader=here.reader,
+            now=now,
+            lease=here.lease,
+        )
+
+
+def leave_case(here: Desk) -> None:
+    """Give back what is held of the case that was open in this tab."""
+    if seat().claimed is not None:
+        release_claims(here.store, str(seat().claimed), reader=here.reader)
+        seat().claimed = None
+        seat().shown = None

@@ -1,0 +1,221 @@
+"""The case page: one CT, all its structures, and a verdict on each."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from functools import partial
+
+import streamlit as st
+
+from configs.errors import AtlasLoopError
+from configs.taxonomy import load_taxonomy
+from review_app.case_actions import Answer, give, move_on, open_again, renew, select
+from review_app.case_scene import region_of, scene_of
+from review_app.correction_panel import show_correction
+from review_app.session import Desk, Display, go_to, seat, utc_now
+from review_app.style import swatch
+from review_app.view_models import (
+    TAG_WORDS,
+    StructureLine,
+    held_words,
+    next_line,
+    structure_lines,
+    to_claim,
+    with_claims,
+)
+from review_app.viewer import show_slices
+from storage.claims import claim_items
+from storage.review_case import ReviewCase, read_case
+from storage.verdicts import VerdictKind
+
+_VERDICTS: tuple[tuple[VerdictKind, str, str], ...] = (
+    ("accept", "Accept", "The mask is right as it is."),
+    ("correct", "Correct", "Edit it in Slicer or ITK-SNAP and upload the mask."),
+    ("absent", "Absent", "The structure is not in this CT; the mask is emptied."),
+    ("reject", "Reject", "Unusable and not corrected: it trains nothing."),
+    ("defer", "Unsure", "Leave it to another reader."),
+)
+
+
+def show_case(here: Desk) -> None:
+    """Draw the page; one read of the database, and the claim when the case is opened."""
+    case_id = st.query_params.get("case", "")
+    if not case_id:
+        st.info("Choose an item on the queue page.")
+        return
+    case = _opened(here, read_case(here.store, case_id, reader=here.reader, now=utc_now()))
+    lines = structure_lines(case, load_taxonomy())
+    if not lines:
+        st.info("Nothing of this CT is to be judged here.")
+        return
+    line = _chosen(case_id, lines)
+    item = (case_id, line.structure)
+    display = seat().display(item, line.base_version, idle_s=here.settings.idle_s)
+    pictures, panel = st.columns([7.6, 4.4], gap="medium")
+    with panel:
+        _panel(here, case, lines, line, display)
+    with pictures:
+        _pictures(here, case, line)
+
+
+def _opened(here: Desk, case: ReviewCase) -> ReviewCase:
+    """Claim the case's open items the first time that this tab shows it."""
+    case_id = case.case.case_id
+    if seat().claimed == case_id:
+        return case
+    wanted = to_claim(structure_lines(case, load_taxonomy()))
+    held = claim_items(
+        here.store, case_id, wanted, reader=here.reader, now=utc_now(), lease=here.lease
+    )
+    seat().claimed = case_id
+    return with_claims(case, held, reader=here.reader)
+
+
+def _chosen(case_id: str, lines: Sequence[StructureLine]) -> StructureLine:
+    """Return the structure that the reader chose, else the address's, else the first to judge."""
+    key = f"structure-{case_id}"
+    wanted = st.session_state.get(key) or st.query_params.get("structure")
+    by_name = {line.structure: line for line in lines}
+    if wanted not in by_name:
+        wanted = (next_line(lines, None) or lines[0]).structure
+    st.session_state[key] = wanted
+    return by_name[wanted]
+
+
+def _pictures(here: Desk, case: ReviewCase, line: StructureLine) -> None:
+    region = region_of(case, line.structure, margin_mm=here.settings.region_margin_mm)
+    try:
+        scene = scene_of(here.store, case, line, region_ras=region)
+    except AtlasLoopError as error:
+        st.error(str(error))
+        return
+    show_slices(scene, here.settings.keys, partial(renew, here, case))
+
+
+def _panel(
+    here: Desk,
+    case: ReviewCase,
+    lines: Sequence[StructureLine],
+    line: StructureLine,
+    display: Display,
+) -> None:
+    case_id = case.case.case_id
+    spacing = " x ".join(f"{size:.2f}" for size in case.grid.ras_spacing_mm)
+    st.html(
+        f'<h2 class="item">{swatch(line.rgb)}{html.escape(line.display)}</h2>'
+        f'<p class="soft">case <code>{html.escape(case_id)}</code>, {spacing} mm, '
+        f"{html.escape(line.state)}</p>"
+        + (f'<p class="why"><b>Why:</b> {html.escape(line.reason)}</p>' if line.reason else "")
+    )
+    is_current = display.base_version == line.base_version
+    if not is_current:
+        _stale(here, case_id, line)
+    elif not line.can_judge:
+        _unclaimed(here, case_id, line)
+    _verdicts(here, case_id, lines, line, can_judge=is_current and line.can_judge)
+    if seat().correcting and line.can_judge:
+        show_correction(here, case, line, display, lines)
+    _structures(case_id, lines)
+    _history(case, line)
+
+
+def _stale(here: Desk, case_id: str, line: StructureLine) -> None:
+    st.warning(
+        f"{line.display} was changed meanwhile ({line.state}). A verdict on what you saw before "
+        "would be refused; look at the new version first."
+    )
+    st.button("Show the new version", key="reopen", on_click=open_again, args=(here, case_id, line))
+
+
+def _unclaimed(here: Desk, case_id: str, line: StructureLine) -> None:
+    st.info(held_words(line))
+    if line.can_claim:
+        st.button("Open to judge", key="reopen", on_click=open_again, args=(here, case_id, line))
+
+
+def _verdicts(
+    here: Desk,
+    case_id: str,
+    lines: Sequence[StructureLine],
+    line: StructureLine,
+    *,
+    can_judge: bool,
+) -> None:
+    """Draw tags and verdicts; each button's key names the item, so that a late click hits nothing.
+
+    A second press of a key while the page changes still carries the old item's button.
+    """
+    suffix = f"{case_id}-{line.structure}"
+    tags = st.pills(
+        "Tags",
+        list(TAG_WORDS),
+        selection_mode="multi",
+        format_func=lambda tag: TAG_WORDS[tag],
+        key=f"tags-{suffix}",
+        disabled=not can_judge,
+        wrap=True,
+    )
+    keys = here.settings.keys
+    key_of, item = keys.model_dump(), (here, case_id, line)
+    with st.container(horizontal=True, key="verdicts"):
+        for kind, words, help_text in _VERDICTS:
+            st.button(
+                words,
+                key=f"{kind}-{suffix}",
+                help=help_text,
+                type="primary" if kind == "accept" else "secondary",
+                shortcut=key_of[kind],
+                disabled=not can_judge,
+                on_click=_toggle_correction if kind == "correct" else give,
+                args=() if kind == "correct" else (*item, _answer(kind, tags)),
+                kwargs={} if kind == "correct" else {"lines": lines},
+            )
+        st.button(
+            "Next",
+            key=f"next-{suffix}",
+            help="Go on without a verdict.",
+            shortcut=keys.next_item,
+            on_click=move_on,
+            args=(here, case_id, lines, line),
+        )
+
+
+def _answer(kind: VerdictKind, tags: Sequence[str]) -> Answer:
+    return Answer(kind=kind, tags=tuple(tags))
+
+
+def _toggle_correction() -> None:
+    seat().correcting = not seat().correcting
+
+
+def _structures(case_id: str, lines: Sequence[StructureLine]) -> None:
+    left = sum(line.is_waiting for line in lines)
+    st.html(f'<p class="soft">Structures of this CT, {left} to judge</p>')
+    with st.container(height=230, key="structures"):
+        chosen = st.session_state[f"structure-{case_id}"]
+        for line in lines:
+            mark, button = st.columns([0.06, 0.94], vertical_alignment="center")
+            mark.html(swatch(line.rgb))
+            button.button(
+                f"{line.display}: {line.state}",
+                key=f"choose-{case_id}-{line.structure}",
+                type="primary" if line.structure == chosen else "tertiary",
+                on_click=select,
+                args=(case_id, line.structure),
+            )
+
+
+def _history(case: ReviewCase, line: StructureLine) -> None:
+    versions = [one for one in case.versions if one.structure == line.structure]
+    with st.expander(f"Versions ({len(versions)})"):
+        if not versions:
+            st.html('<p class="soft">Only the committee\'s mask so far.</p>')
+        for one in reversed(versions):
+            what = "absent" if one.mask.object is None else f"{one.mask.voxels:,} voxels"
+            linked = ", with a neighbour's correction" if one.linked else ""
+            st.html(
+                f'<p class="soft"><code>{html.escape(one.version_id)}</code> {what}, '
+                f"{html.escape(one.source)}{linked}, {one.recorded_at:%Y-%m-%d %H:%M} UTC</p>"
+            )
+    st.button("Back to the queue", key="back", on_click=go_to, args=("queue",))

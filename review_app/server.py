@@ -1,0 +1,21 @@
+"""The app as a server: Streamlit with our own download route, on this machine alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import streamlit as st
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from review_app.downloads import PATH, send_file
+from review_app.local_only import LocalOnly
+
+PORT_VARIABLE = "STREAMLIT_SERVER_PORT"
+
+app = st.App(
+    Path(__file__).with_name("main.py"),
+    routes=[Route(PATH, send_file)],
+    middleware=[Middleware(LocalOnly, port=int(os.environ.get(PORT_VARIABLE, "8600")))],
+)

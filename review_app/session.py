@@ -1,0 +1,161 @@
+"""What one browser tab remembers between reruns, and who works in which workspace."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+import streamlit as st
+
+from configs.errors import UsageError
+from configs.settings import ReviewSettings
+from review_app.view_models import ActivityClock
+from storage.corrections import Correction
+from storage.store import Store
+
+_SEAT = "seat"
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The workspace and its reader; one of each for the life of the app's process."""
+
+    store: Store
+    reader: str
+
+    @property
+    def settings(self) -> ReviewSettings:
+        """The section ``[review]``."""
+        return self.store.settings.review
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a claim holds."""
+        return timedelta(minutes=self.settings.lease_minutes)
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """One item as it was put before the reader; it stays as it is until a verdict or a reopening.
+
+    Attributes:
+        base_version: What the reader saw; a verdict is about this and nothing newer.
+        request_id: Goes with the verdict, so that a click that arrives twice counts once.
+    """
+
+    base_version: str | None
+    request_id: str
+    opened_at: datetime
+    clock: ActivityClock
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedUpload:
+    """An upload and what its check gave.
+
+    Attributes:
+        upload_id: Streamlit's id of the uploaded file.
+        item: What it is for.
+        outcome: What can be recorded, or why nothing can.
+    """
+
+    upload_id: str
+    item: tuple[str, str]
+    outcome: Correction | str
+
+
+@dataclass(slots=True)
+class Seat:
+    """The memory of one tab.
+
+    Attributes:
+        displays: (case, structure) -> how it was displayed.
+        shown: The item that the time runs for.
+        claimed: The case whose open items were claimed when it was opened.
+        notes: Messages for the next rerun: kind (``success``, ``error``) and text.
+        checked: The last upload, with what its check gave.
+        correcting: Whether the part for corrections is open.
+        uploads: Counts uploads, to empty the upload field after a verdict.
+    """
+
+    displays: dict[tuple[str, str], Display] = field(default_factory=dict)
+    shown: tuple[str, str] | None = None
+    claimed: str | None = None
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    checked: CheckedUpload | None = None
+    correcting: bool = False
+    uploads: int = 0
+
+    def display(self, item: tuple[str, str], base_version: str | None, *, idle_s: float) -> Display:
+        """Return the display of the item that is shown now, made when it is new; time goes on."""
+        now = utc_now()
+        self.touch(now, idle_s=idle_s)
+        display = self.displays.get(item)
+        if display is None:
+            display = Display(base_version, secrets.token_hex(12), now, ActivityClock(0.0, now))
+        elif self.shown != item:
+            display = replace(display, clock=display.clock.resumed(now))
+        self.displays[item] = display
+        self.shown = item
+        return display
+
+    def touch(self, now: datetime, *, idle_s: float) -> None:
+        """Count the time since the last action for the item that was shown until now."""
+        if self.shown in self.displays:
+            display = self.displays[self.shown]
+            clock = display.clock.touched(now, idle_s=idle_s)
+            self.displays[self.shown] = replace(display, clock=clock)
+
+    def forget(self, item: tuple[str, str]) -> None:
+        """Drop an item's display, so that it is opened anew next time."""
+        self.displays.pop(item, None)
+        self.checked = None
+        self.correcting = False
+        self.uploads += 1
+
+
+def note_success(text: str) -> None:
+    """Show a message after the next rerun."""
+    seat().notes.append(("success", text))
+
+
+def note_error(text: str) -> None:
+    """Show what went wrong after the next rerun."""
+    seat().notes.append(("error", text))
+
+
+def seat() -> Seat:
+    """Return this tab's memory."""
+    if _SEAT not in st.session_state:
+        st.session_state[_SEAT] = Seat()
+    return st.session_state[_SEAT]
+
+
+@cache
+def desk() -> Desk:
+    """Return the workspace that ATLASLOOP_WORKSPACE names, and its reader.
+
+    Raises:
+        UsageError: There is no such workspace, or no reader is named.
+    """
+    store = Store.open(Path(os.environ.get("ATLASLOOP_WORKSPACE", ".")))
+    reader = store.settings.review.reader
+    if not reader:
+        raise UsageError(
+            "a review needs a reader's name, got none; give --reader NAME or set review.reader"
+        )
+    return Desk(store, reader)
+
+
+def utc_now() -> datetime:
+    """Return the time as the database keeps it: UTC without a zone."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def go_to(view: str, **parameters: str) -> None:
+    """Turn to another page; to be called from a callback, which runs before the page does."""
+    st.query_params.from_dict({"view": view, **parameters})

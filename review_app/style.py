@@ -1,0 +1,39 @@
+"""The pages' few style rules, and small pieces of HTML."""
+
+from __future__ import annotations
+
+import html
+
+STYLE = """<style>
+.stMainBlockContainer { padding: .6rem 1.4rem 2rem; max-width: 100rem; }
+.stAppHeader { display: none; }
+[data-testid="stVerticalBlock"] { gap: .5rem; }
+.brand { font-weight: 600; font-size: 1.05rem; white-space: nowrap; }
+.who { float: right; opacity: .8; font-size: .9rem; white-space: nowrap; }
+.st-key-bar { border-bottom: 1px solid #8884; padding-bottom: .3rem; }
+.line { display: grid; grid-template-columns: 1.8rem 11.5rem 8.4rem 6.6rem 2.6rem 1fr 10rem;
+  gap: .6rem; align-items: center; font-size: .9rem; line-height: 1.3; }
+.line.head { font-size: .8rem; opacity: .7; border-bottom: 1px solid #8884; }
+.line .num { text-align: right; font-variant-numeric: tabular-nums; }
+.swatch { display: inline-block; width: .75rem; height: .75rem; margin-right: .45rem;
+  border-radius: 2px; border: 1px solid #8886; vertical-align: -.06rem; }
+[data-testid="stHorizontalBlock"] { gap: .6rem; }
+.legend { display: flex; flex-wrap: wrap; gap: .15rem .9rem; font-size: .82rem; }
+.why { font-size: .9rem; line-height: 1.35; margin: 0; }
+.soft { opacity: .75; font-size: .85rem; }
+.links a { margin-right: 1rem; font-size: .9rem; }
+h2.item { font-size: 1.25rem; margin: 0; padding: 0; }
+.stImage img { background: #000; border-radius: 3px; }
+</style>"""
+
+
+def swatch(rgb: tuple[int, int, int]) -> str:
+    """Return a small coloured square."""
+    red, green, blue = rgb
+    return f'<i class="swatch" style="background: rgb({red} {green} {blue})"></i>'
+
+
+def legend(entries: list[tuple[tuple[int, int, int], str]]) -> str:
+    """Return a line of colours and what each stands for."""
+    parts = "".join(f"<span>{swatch(rgb)}{html.escape(text)}</span>" for rgb, text in entries)
+    return f'<div class="legend">{parts}</div>'

@@ -1,0 +1,307 @@
+"""What the pages say, worked out without Streamlit: states, words, regions, times, verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from configs.taxonomy import Structure, Taxonomy
+from storage.review_case import ReviewCase
+from storage.review_queue import QueuePage, ReviewItem, Status
+from storage.verdicts import TAGS
+
+Plane = Literal["axial", "coronal", "sagittal"]
+Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+PLANE_AXES: Mapping[Plane, int] = {"axial": 2, "coronal": 1, "sagittal": 0}
+"""The RAS axis that a plane's slices are counted along."""
+
+WINDOWS_HU: Mapping[str, tuple[float, float]] = {
+    "Abdomen": (-160.0, 240.0),
+    "Liver": (-30.0, 150.0),
+    "Lung": (-1350.0, 150.0),
+    "Bone": (-450.0, 1050.0),
+}
+"""Lower and upper end of each window preset."""
+
+STATUS_WORDS: Mapping[Status, str] = {
+    "open": "open",
+    "mine": "open here",
+    "held": "held",
+    "deferred": "deferred",
+    "done": "done",
+}
+
+VERDICT_WORDS = {
+    "accept": "accepted",
+    "correct": "corrected",
+    "absent": "absent",
+    "reject": "rejected",
+    "defer": "deferred",
+}
+
+TAG_WORDS: Mapping[str, str] = {tag: tag.replace("_", " ") for tag in TAGS}
+
+KIND_WORDS = {"present": "drawn", "possibly_missed": "possibly missed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the queue is.
+
+    Attributes:
+        share: Judged items over all items, 0 to 1.
+        words: The same in words.
+    """
+
+    share: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLine:
+    """One row of the queue page."""
+
+    case_id: str
+    structure: str
+    display: str
+    rgb: tuple[int, int, int]
+    position: int
+    kind: str
+    risk: str
+    reason: str
+    status: str
+    can_open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StructureLine:
+    """One structure of a case on the case page.
+
+    Attributes:
+        status: As in the queue; None when the structure is not queued for this reader.
+        reason: Why it is in the queue, in words.
+        state: Status and last verdict in words.
+        base_version: What a verdict given now is about.
+        can_judge: This reader holds it.
+        can_claim: Nobody else holds it.
+    """
+
+    structure: str
+    display: str
+    rgb: tuple[int, int, int]
+    status: Status | None
+    reason: str
+    state: str
+    base_version: str
+    can_judge: bool
+    can_claim: bool
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether this reader still has to judge it."""
+        return self.status in ("open", "mine")
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityClock:
+    """Seconds that a reader was active on one item, as far as the server can tell.
+
+    The server sees actions only: a changed slice, window, structure, an upload, a verdict. The time
+    between two of them counts up to a cut-off, then the reader is taken for idle. Looking at one
+    slice for long, or working in another program, therefore counts as the cut-off at most; and time
+    spent elsewhere between two actions counts as active up to it.
+    """
+
+    active_s: float
+    last: datetime
+
+    def touched(self, now: datetime, *, idle_s: float) -> ActivityClock:
+        """Return the clock after an action."""
+        passed_s = (now - self.last).total_seconds()
+        return ActivityClock(self.active_s + min(max(passed_s, 0.0), idle_s), now)
+
+    def resumed(self, now: datetime) -> ActivityClock:
+        """Return the clock when the reader comes back to the item; the time between is none."""
+        return replace(self, last=now)
+
+
+def progress(page: QueuePage) -> Progress:
+    """Return how many items of the queue are judged, held and open."""
+    counts = page.counts
+    total = sum(counts.values())
+    if total == 0:
+        return Progress(0.0, "The queue is empty.")
+    parts = [f"{counts['done']} of {total} judged", f"{counts['open'] + counts['mine']} open"]
+    if counts["held"]:
+        parts.append(f"{counts['held']} held by others")
+    if counts["deferred"]:
+        parts.append(f"{counts['deferred']} deferred by you")
+    return Progress(counts["done"] / total, ", ".join(parts))
+
+
+def filtered_structures(
+    taxonomy: Taxonomy, structures: Sequence[str], groups: Sequence[str]
+) -> tuple[str, ...] | None:
+    """Return the structures that both filters leave; None where neither was set."""
+    if not structures and not groups:
+        return None
+    return tuple(
+        one.name
+        for one in taxonomy.structures
+        if (not structures or one.name in structures) and (not groups or one.group in groups)
+    )
+
+
+def queue_lines(page: QueuePage, taxonomy: Taxonomy) -> list[QueueLine]:
+    """Return the rows of the queue page."""
+    return [_queue_line(item, taxonomy[item.structure]) for item in page.items]
+
+
+def structure_lines(case: ReviewCase, taxonomy: Taxonomy) -> list[StructureLine]:
+    """Return the case's structures: queued ones worst first, then what else has a mask or verdict.
+
+    A structure that this reader may not see is not among them.
+    """
+    queued = {item.structure: item for item in case.items}
+    others = [
+        name
+        for name in taxonomy.names
+        if name in case.bases
+        and name not in queued
+        and (case.bases[name][1].object is not None or name in case.verdicts)
+    ]
+    return [
+        _structure_line(case, taxonomy[name], queued.get(name))
+        for name in (*queued, *others)
+        if name in case.bases
+    ]
+
+
+def to_claim(lines: Iterable[StructureLine]) -> list[str]:
+    """Return what opening a case claims: its open items that nobody holds, own ones included."""
+    return [line.structure for line in lines if line.status in ("open", "mine")]
+
+
+def with_claims(case: ReviewCase, held_until: Mapping[str, datetime], *, reader: str) -> ReviewCase:
+    """Return the case as it stands after this reader's claims, without reading it again."""
+    items = tuple(
+        replace(item, status="mine", holder=reader)
+        if item.structure in held_until and _is_free(item)
+        else item
+        for item in case.items
+    )
+    return replace(case, items=items, held_until={**case.held_until, **held_until})
+
+
+def needs_renewal(case: ReviewCase, *, now: datetime, lease: timedelta) -> list[str]:
+    """Return the claims that more than half of the lease has gone by since."""
+    return [name for name, until in case.held_until.items() if until - now < lease / 2]
+
+
+def next_line(lines: Sequence[StructureLine], after: str | None) -> StructureLine | None:
+    """Return the next structure that waits, after the given one and then from the start."""
+    names = [line.structure for line in lines]
+    start = names.index(after) + 1 if after in names else 0
+    rotated = [*lines[start:], *lines[:start]]
+    return next((line for line in rotated if line.is_waiting and line.structure != after), None)
+
+
+def region_box(
+    boxes_ras: Sequence[Box],
+    shape: tuple[int, int, int],
+    *,
+    spacing_mm: tuple[float, float, float],
+    margin_mm: float,
+) -> Box:
+    """Return the box of everything known about a structure plus a margin, inside the CT.
+
+    Args:
+        boxes_ras: Boxes of its masks and maps; none gives the whole CT.
+        shape: Of the CT along R, A, S.
+        spacing_mm: Of the CT along R, A, S.
+        margin_mm: Added on every side.
+    """
+    if not boxes_ras:
+        return ((0, shape[0]), (0, shape[1]), (0, shape[2]))
+    extents: list[tuple[int, int]] = []
+    for axis in range(3):
+        step = round(margin_mm / spacing_mm[axis])
+        low = min(box[axis][0] for box in boxes_ras) - step
+        high = max(box[axis][1] for box in boxes_ras) + step
+        extents.append((max(0, low), min(shape[axis], high)))
+    return (extents[0], extents[1], extents[2])
+
+
+def exclusive_neighbours(case: ReviewCase, structure: Structure) -> list[str]:
+    """Return the neighbours that may not claim a voxel of the structure and have a mask here."""
+    return [
+        name
+        for name in structure.exclusive
+        if name in case.bases and case.bases[name][1].object is not None
+    ]
+
+
+def held_words(line: StructureLine) -> str:
+    """Return why a structure cannot be judged, and what to do."""
+    if not line.can_claim:
+        return f"{line.display} is {line.state}: it can be looked at, not judged."
+    return f"{line.display} is {line.state}. Open it to judge it."
+
+
+def _queue_line(item: ReviewItem, structure: Structure) -> QueueLine:
+    return QueueLine(
+        case_id=item.case_id,
+        structure=item.structure,
+        display=structure.display,
+        rgb=structure.rgb,
+        position=item.position,
+        kind=KIND_WORDS.get(item.kind, item.kind),
+        risk=f"{item.risk:.2f}",
+        reason=item.reason,
+        status=_state(item.status, item.holder, item.verdict, item.verdict_by),
+        can_open=item.status != "held",
+    )
+
+
+def _structure_line(
+    case: ReviewCase, structure: Structure, item: ReviewItem | None
+) -> StructureLine:
+    name = structure.name
+    given = case.verdicts.get(name)
+    state = _state(
+        item.status if item else None,
+        item.holder if item else None,
+        given.verdict if given else None,
+        given.reader if given else None,
+    )
+    return StructureLine(
+        structure=name,
+        display=structure.display,
+        rgb=structure.rgb,
+        status=item.status if item else None,
+        reason=item.reason if item else "",
+        state=state,
+        base_version=case.bases[name][0],
+        can_judge=name in case.held_until,
+        can_claim=item is None or item.status != "held",
+    )
+
+
+def _state(
+    status: Status | None, holder: str | None, verdict: str | None, verdict_by: str | None
+) -> str:
+    judged = f"{VERDICT_WORDS.get(verdict, verdict)} by {verdict_by}" if verdict else ""
+    if status == "held":
+        return f"held by {holder}"
+    if status == "done" or (status is None and verdict):
+        return judged
+    if status is None:
+        return "not queued"
+    return f"{STATUS_WORDS[status]}, {judged}" if judged else STATUS_WORDS[status]
+
+
+def _is_free(item: ReviewItem) -> bool:
+    return item.status in ("open", "mine", "deferred")

@@ -1,0 +1,408 @@
+"""Releases: frozen, hashed sets of labels, of which every later export and figure can be a copy.
+
+Which label of a structure goes in, in this order:
+
+1. nothing, where the last verdict is ``reject``: the structure is listed as left out;
+2. the newest version that review made, "absent" included;
+3. the consensus of the case's newest prediction, marked as unreviewed; absent where it is empty;
+4. nothing and no mention, where the newest committee does not know the structure.
+
+Readings made without the AI's mask and labels of datasets measure agreement and are not released.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Literal
+
+import duckdb
+
+from configs.errors import StorageError, UsageError
+from configs.taxonomy import load_taxonomy
+from storage.canonical_json import JsonObject, sha256_hex, to_bytes
+from storage.labels import LabelMask, LabelVersion, current_labels
+from storage.predictions import CONSENSUS, FlatBox
+from storage.store import Store
+
+Connection = duckdb.DuckDBPyConnection
+
+Review = Literal["reviewed", "deferred", "linked", "unreviewed"]
+_JUDGED = ("accept", "correct", "absent")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleasedVerdict:
+    """The last verdict on a structure.
+
+    Attributes:
+        at: When it was recorded, UTC, ISO 8601.
+    """
+
+    verdict_id: str
+    verdict: str
+    reader: str
+    tags: tuple[str, ...]
+    at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleasedLabel:
+    """The label of one structure of one case.
+
+    Attributes:
+        label_id: A label version, or the prediction whose consensus it is.
+        object: The mask object; None where the structure is absent.
+        box: Where the object lies, in the axis order of the object itself; None where absent.
+        source: ``reader:NAME`` or ``committee:ID``.
+        review: ``reviewed``: somebody judged it as a whole; ``deferred``: somebody could not;
+            ``linked``: it only changed with a neighbour; ``unreviewed``: a model made it and nobody
+            has seen it.
+        parent: What the version was made from.
+        made_at: When it was recorded, UTC, ISO 8601.
+    """
+
+    structure: str
+    label_id: str
+    object: str | None
+    box: FlatBox | None
+    voxels: int
+    source: str
+    review: Review
+    verdict: ReleasedVerdict | None
+    parent: str | None
+    made_at: str
+
+    @property
+    def mask(self) -> LabelMask:
+        """The label as a mask."""
+        return LabelMask(self.object, self.box, self.voxels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A structure that was rejected and not corrected."""
+
+    structure: str
+    verdict: ReleasedVerdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleasedCase:
+    """One case of a release.
+
+    Attributes:
+        content_id: SHA-256 of the CT's content, see ``identity.content_id``.
+        prediction_id: The case's newest prediction.
+        manifest: Its manifest, which holds the grid.
+        members: Name, family and weights of the models that voted.
+        labels: In the taxonomy's order.
+    """
+
+    case_id: str
+    content_id: str
+    prediction_id: str
+    manifest: str
+    committee_id: str
+    members: tuple[JsonObject, ...]
+    labels: tuple[ReleasedLabel, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A frozen set of labels.
+
+    Attributes:
+        release_id: ``r-`` and 12 hex digits of the hash of its content.
+        head_hash: The journal's last line when it was frozen.
+        cases: By case id.
+    """
+
+    release_id: str
+    name: str
+    head_hash: str
+    cases: tuple[ReleasedCase, ...]
+
+    def case(self, case_id: str) -> ReleasedCase:
+        """Return one case; raises UsageError when the release lacks it."""
+        for case in self.cases:
+            if case.case_id == case_id:
+                return case
+        raise UsageError(f"release {self.name} holds no case {case_id!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRow:
+    """A release as the index lists it."""
+
+    release_id: str
+    name: str
+    items: str
+    head_hash: str
+    frozen_at: datetime
+
+
+def freeze_release(
+    store: Store, name: str | None = None, *, reviewed_only: bool = False
+) -> Release:
+    """Freeze the labels as they are now; equal content is one release, frozen once.
+
+    Args:
+        store: The workspace.
+        name: What to call it; its id when left out.
+        reviewed_only: Leave out what nobody judged as a whole.
+
+    Returns:
+        The release, under the name that it was first frozen with.
+
+    Raises:
+        UsageError: There is nothing to release, or the name stands for other content.
+    """
+    with store.transaction() as transaction:
+        connection = transaction.connection
+        cases = _current_cases(store, connection, reviewed_only=reviewed_only)
+        if not cases:
+            what = "judged" if reviewed_only else "annotated"
+            raise UsageError(f"a release needs labels, but no case was {what} yet")
+        content: JsonObject = {"schema": 1, "cases": [asdict(case) for case in cases]}
+        release_id = "r-" + sha256_hex(to_bytes(content))[:12]
+        name = name or release_id
+        known = _known(connection, release_id, name)
+        if known is not None:
+            return _release(store, known)
+        head_hash = _head_hash(connection)
+        line = transaction.record_with_object(
+            "release.frozen",
+            {"release_id": release_id, "name": name, "head_hash": head_hash},
+            key="items",
+            content=content,
+        )
+        row = ReleaseRow(release_id, name, line.data["items"], head_hash, line.at)
+    return _release(store, row)
+
+
+def read_release(store: Store, name: str) -> Release:
+    """Return a release by name or id.
+
+    Raises:
+        UsageError: No such release.
+    """
+    with store.read() as connection:
+        rows = releases(connection)
+    for row in rows:
+        if name in (row.name, row.release_id):
+            return _release(store, row)
+    listed = ", ".join(row.name for row in rows) or "none"
+    raise UsageError(f"no release is called {name!r}; known are: {listed}")
+
+
+def releases(connection: Connection) -> list[ReleaseRow]:
+    """Return all releases, oldest first."""
+    rows = connection.execute(
+        "SELECT release_id, name, items, head_hash, recorded_at FROM releases ORDER BY seq"
+    ).fetchall()
+    return [ReleaseRow(*row) for row in rows]
+
+
+def _known(connection: Connection, release_id: str, name: str) -> ReleaseRow | None:
+    for row in releases(connection):
+        if row.release_id == release_id:
+            return row
+        if name in (row.name, row.release_id):
+            raise UsageError(
+                f"a name stands for one release for good, but {name!r} is {row.release_id} and the "
+                f"labels are now {release_id}; choose another name"
+            )
+    return None
+
+
+def _head_hash(connection: Connection) -> str:
+    row = connection.execute("SELECT line_hash FROM journal_position").fetchone()
+    if row is None:
+        raise StorageError("the database lost its place in the journal; run `atlasloop rebuild`")
+    return row[0]
+
+
+def _current_cases(
+    store: Store, connection: Connection, *, reviewed_only: bool
+) -> list[ReleasedCase]:
+    versions = _by_case(current_labels(connection))
+    verdicts = _current_verdicts(connection)
+    consensus = _consensus_labels(connection)
+    members: dict[str, tuple[JsonObject, ...]] = {}
+    rows = connection.execute(
+        """SELECT c.case_id, c.content_id, p.prediction_id, p.manifest, p.committee_id
+           FROM cases c JOIN current_predictions p ON p.case_id = c.case_id ORDER BY c.case_id"""
+    ).fetchall()
+    cases = []
+    for case_id, content_id, prediction_id, manifest, committee_id in rows:
+        given = verdicts.get(case_id, {})
+        chosen = _chosen(consensus.get(case_id, {}), versions.get(case_id, {}), given)
+        labels = tuple(label for label in chosen if label.review == "reviewed" or not reviewed_only)
+        if not labels:
+            continue
+        if committee_id not in members:
+            members[committee_id] = tuple(json.loads(store.objects.read(manifest))["members"])
+        cases.append(
+            ReleasedCase(
+                case_id=case_id,
+                content_id=content_id,
+                prediction_id=prediction_id,
+                manifest=manifest,
+                committee_id=committee_id,
+                members=members[committee_id],
+                labels=labels,
+                left_out=_left_out(given),
+            )
+        )
+    return cases
+
+
+def _by_case(
+    labels: Mapping[tuple[str, str], LabelVersion],
+) -> dict[str, dict[str, LabelVersion]]:
+    grouped: dict[str, dict[str, LabelVersion]] = {}
+    for (case_id, structure), label in labels.items():
+        grouped.setdefault(case_id, {})[structure] = label
+    return grouped
+
+
+def _current_verdicts(connection: Connection) -> dict[str, dict[str, ReleasedVerdict]]:
+    rows = connection.execute(
+        """SELECT case_id, structure, verdict_id, verdict, reader, tags, recorded_at
+           FROM current_verdicts"""
+    ).fetchall()
+    grouped: dict[str, dict[str, ReleasedVerdict]] = {}
+    for case_id, structure, verdict_id, verdict, reader, tags, at in rows:
+        grouped.setdefault(case_id, {})[structure] = ReleasedVerdict(
+            verdict_id=verdict_id,
+            verdict=verdict,
+            reader=reader,
+            tags=tuple(tags),
+            at=at.isoformat(),
+        )
+    return grouped
+
+
+def _consensus_labels(connection: Connection) -> dict[str, dict[str, ReleasedLabel]]:
+    """Return case -> structure -> consensus of the newest prediction, absent ones too."""
+    rows = connection.execute(
+        """SELECT p.case_id, p.prediction_id, p.committee_id, p.recorded_at, s.structure, m.object,
+                  m.box, coalesce(m.voxels, 0)
+           FROM current_predictions p
+           JOIN scores s ON s.prediction_id = p.prediction_id AND s.member = $consensus
+           LEFT JOIN masks m ON m.prediction_id = p.prediction_id AND m.member = $consensus
+                            AND m.structure = s.structure""",
+        {"consensus": CONSENSUS},
+    ).fetchall()
+    grouped: dict[str, dict[str, ReleasedLabel]] = {}
+    for case_id, prediction_id, committee_id, at, structure, digest, box, voxels in rows:
+        grouped.setdefault(case_id, {})[structure] = ReleasedLabel(
+            structure=structure,
+            label_id=prediction_id,
+            object=digest,
+            box=None if box is None else _flat(box),
+            voxels=voxels,
+            source=f"committee:{committee_id}",
+            review="unreviewed",
+            verdict=None,
+            parent=None,
+            made_at=at.isoformat(),
+        )
+    return grouped
+
+
+def _chosen(
+    consensus: Mapping[str, ReleasedLabel],
+    versions: Mapping[str, LabelVersion],
+    verdicts: Mapping[str, ReleasedVerdict],
+) -> list[ReleasedLabel]:
+    """Return the labels of a case that go in, in the taxonomy's order."""
+    labels = []
+    for structure in load_taxonomy().names:
+        verdict = verdicts.get(structure)
+        if verdict is not None and verdict.verdict == "reject":
+            continue
+        if structure in versions:
+            labels.append(_reviewed_label(versions[structure], verdict))
+        elif structure in consensus:
+            label = consensus[structure]
+            labels.append(label if verdict is None else _deferred(label, verdict))
+    return labels
+
+
+def _reviewed_label(version: LabelVersion, verdict: ReleasedVerdict | None) -> ReleasedLabel:
+    return ReleasedLabel(
+        structure=version.structure,
+        label_id=version.version_id,
+        object=version.mask.object,
+        box=version.mask.box,
+        voxels=version.mask.voxels,
+        source=version.source,
+        review=_review_of(verdict),
+        verdict=verdict,
+        parent=version.parent,
+        made_at=version.recorded_at.isoformat(),
+    )
+
+
+def _review_of(verdict: ReleasedVerdict | None) -> Review:
+    if verdict is None:
+        return "linked"
+    return "reviewed" if verdict.verdict in _JUDGED else "deferred"
+
+
+def _deferred(label: ReleasedLabel, verdict: ReleasedVerdict) -> ReleasedLabel:
+    fields = asdict(label)
+    return ReleasedLabel(**{**fields, "review": "deferred", "verdict": verdict})
+
+
+def _left_out(verdicts: Mapping[str, ReleasedVerdict]) -> tuple[LeftOut, ...]:
+    return tuple(
+        LeftOut(structure=name, verdict=verdicts[name])
+        for name in load_taxonomy().names
+        if name in verdicts and verdicts[name].verdict == "reject"
+    )
+
+
+def _release(store: Store, row: ReleaseRow) -> Release:
+    content = json.loads(store.objects.read(row.items))
+    if content.get("schema") != 1:
+        raise StorageError(
+            f"release {row.release_id} has schema {content.get('schema')}, this AtlasLoop reads 1; "
+            "use the newer AtlasLoop that froze it"
+        )
+    return Release(
+        release_id=row.release_id,
+        name=row.name,
+        head_hash=row.head_hash,
+        cases=tuple(_case_of(entry) for entry in content["cases"]),
+    )
+
+
+def _case_of(entry: JsonObject) -> ReleasedCase:
+    labels = tuple(_label_of(label) for label in entry["labels"])
+    left_out = tuple(
+        LeftOut(structure=left["structure"], verdict=_verdict_of(left["verdict"]))
+        for left in entry["left_out"]
+    )
+    members = tuple(entry["members"])
+    return ReleasedCase(**{**entry, "labels": labels, "left_out": left_out, "members": members})
+
+
+def _label_of(entry: JsonObject) -> ReleasedLabel:
+    box = None if entry["box"] is None else _flat(entry["box"])
+    verdict = None if entry["verdict"] is None else _verdict_of(entry["verdict"])
+    return ReleasedLabel(**{**entry, "box": box, "verdict": verdict})
+
+
+def _verdict_of(entry: JsonObject) -> ReleasedVerdict:
+    return ReleasedVerdict(**{**entry, "tags": tuple(entry["tags"])})
+
+
+def _flat(values: list[int]) -> FlatBox:
+    i0, i1, j0, j1, k0, k1 = values
+    return (i0, i1, j0, j1, k0, k1)

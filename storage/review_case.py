@@ -1,0 +1,139 @@
+"""What the case page shows of one CT: every queued or judged structure, read in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+
+from configs.errors import UsageError
+from configs.taxonomy import load_taxonomy
+from storage.cases import CaseRow, case_row
+from storage.grid import Grid
+from storage.labels import LabelMask, LabelVersion, bases_of, versions_of_case
+from storage.open_readings import UNREAD
+from storage.predictions import (
+    StoredMap,
+    StoredMask,
+    manifest_grid,
+    maps_of_case,
+    masks_of_case,
+)
+from storage.review_queue import ReviewItem, items_of_case
+from storage.store import Store
+
+Connection = duckdb.DuckDBPyConnection
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedVerdict:
+    """The last review of a structure."""
+
+    verdict: str
+    reader: str
+    tags: tuple[str, ...]
+    given_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewCase:
+    """One case as the index stood at one moment.
+
+    Attributes:
+        grid: The CT's grid, to which all boxes refer.
+        prediction_id: The newest prediction.
+        items: Its queued structures, worst first.
+        bases: Structure -> the id and mask that a verdict given now is about, for every structure
+            of the taxonomy that this reader may see.
+        masks: Structure -> masks of the newest prediction, the consensus first.
+        maps: Structure -> maps of the newest prediction.
+        verdicts: Structure -> the last review.
+        versions: Label versions of the reviews, oldest first.
+        held_until: Structure -> expiry of this reader's own claim.
+    """
+
+    case: CaseRow
+    grid: Grid
+    prediction_id: str
+    items: tuple[ReviewItem, ...]
+    bases: Mapping[str, tuple[str, LabelMask]]
+    masks: Mapping[str, Sequence[StoredMask]]
+    maps: Mapping[str, Sequence[StoredMap]]
+    verdicts: Mapping[str, JudgedVerdict]
+    versions: tuple[LabelVersion, ...]
+    held_until: Mapping[str, datetime]
+
+
+def read_case(store: Store, case_id: str, *, reader: str, now: datetime) -> ReviewCase:
+    """Read everything that a case page needs, under one lock.
+
+    A structure that this reader is to read without the AI's mask, and has not read yet, is left out
+    altogether.
+
+    Raises:
+        UsageError: No such case, or nobody annotated it.
+        StorageError: The workspace is locked or damaged.
+    """
+    with store.read() as connection:
+        case = case_row(connection, case_id)
+        prediction_id = _prediction(connection, case_id)
+        hidden = _unread(connection, case_id, reader)
+        visible = [name for name in load_taxonomy().names if name not in hidden]
+        masks = masks_of_case(connection, prediction_id)
+        maps = maps_of_case(connection, prediction_id)
+        versions = versions_of_case(connection, case_id)
+        return ReviewCase(
+            case=case,
+            grid=manifest_grid(store, prediction_id, connection),
+            prediction_id=prediction_id,
+            items=tuple(items_of_case(connection, case_id, reader=reader, now=now)),
+            bases=bases_of(connection, case_id, visible),
+            masks={name: found for name, found in masks.items() if name not in hidden},
+            maps={name: found for name, found in maps.items() if name not in hidden},
+            verdicts=_verdicts(connection, case_id, hidden),
+            versions=tuple(one for one in versions if one.structure not in hidden),
+            held_until=_held_until(connection, case_id, reader, now),
+        )
+
+
+def _prediction(connection: Connection, case_id: str) -> str:
+    row = connection.execute(
+        "SELECT prediction_id FROM current_predictions WHERE case_id = ?", [case_id]
+    ).fetchone()
+    if row is None:
+        raise UsageError(f"{case_id} has no label to judge; run `atlasloop annotate` first")
+    return row[0]
+
+
+def _unread(connection: Connection, case_id: str, reader: str) -> set[str]:
+    rows = connection.execute(
+        f"WITH {UNREAD} SELECT structure FROM unread WHERE case_id = $case",  # noqa: S608 literals of storage
+        {"reader": reader, "case": case_id},
+    ).fetchall()
+    return {row[0] for row in rows}
+
+
+def _verdicts(connection: Connection, case_id: str, hidden: set[str]) -> dict[str, JudgedVerdict]:
+    rows = connection.execute(
+        """SELECT structure, verdict, reader, tags, recorded_at FROM current_verdicts
+           WHERE case_id = ?""",
+        [case_id],
+    ).fetchall()
+    return {
+        structure: JudgedVerdict(verdict, reader, tuple(tags), given_at)
+        for structure, verdict, reader, tags, given_at in rows
+        if structure not in hidden
+    }
+
+
+def _held_until(
+    connection: Connection, case_id: str, reader: str, now: datetime
+) -> dict[str, datetime]:
+    rows = connection.execute(
+        "SELECT structure, expires_at FROM claims WHERE case_id = ? AND reader = ? "
+        "AND expires_at > ?",
+        [case_id, reader, now],
+    ).fetchall()
+    return dict(rows)

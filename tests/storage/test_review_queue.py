@@ -1,0 +1,165 @@
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from storage.claims import claim_items
+from storage.labels import base_of
+from storage.open_readings import open_readings
+from storage.review_case import read_case
+from storage.review_queue import QueueFilter, next_open_case, queue_page
+from storage.verdicts import Verdict, give_verdict
+
+NOW = datetime(2026, 1, 5, 12, 0)
+LEASE = timedelta(minutes=10)
+ALL = QueueFilter(statuses=("open", "mine", "held", "deferred", "done"))
+
+
+@pytest.fixture
+def made(make_annotated):
+    return make_annotated(cases=2)
+
+
+def page(made, wanted=ALL, reader="anna", now=NOW, limit=50, offset=0):
+    with made.store.read() as connection:
+        return queue_page(connection, wanted, reader=reader, now=now, limit=limit, offset=offset)
+
+
+def statuses(made, reader="anna", now=NOW):
+    items = page(made, reader=reader, now=now).items
+    return {item.structure: item.status for item in items if item.case_id == made.case_ids[0]}
+
+
+def claim(made, structures, reader="anna", now=NOW):
+    claim_items(made.store, made.case_ids[0], structures, reader=reader, now=now, lease=LEASE)
+
+
+def judge(made, kind, structure="liver", reader="anna"):
+    claim(made, [structure], reader)
+    case_id = made.case_ids[0]
+    with made.store.read() as connection:
+        found = base_of(connection, case_id, structure)
+    assert found is not None
+    verdict = Verdict(
+        case_id=case_id,
+        structure=structure,
+        verdict=kind,
+        reader=reader,
+        base_version=found[0],
+        request_id=f"{kind}-{structure}-{reader}",
+        opened_at=NOW,
+        active_s=3.0,
+    )
+    give_verdict(made.store, verdict, now=NOW)
+
+
+def assign(made, structure, reader="anna"):
+    facts = {"case_id": made.case_ids[0], "structures": [structure], "reader": reader}
+    with made.store.transaction() as transaction:
+        transaction.record("reading.assigned", facts)
+
+
+def test_page_has_present_items_before_possibly_missed_ones(made):
+    found = page(made)
+
+    assert [item.structure for item in found.items] == ["liver"] * 2 + ["stomach"] * 2 + [
+        "spleen"
+    ] * 2
+    assert found.counts == {"open": 6, "mine": 0, "held": 0, "deferred": 0, "done": 0}
+
+
+def test_pages_split_the_queue_without_gap_or_repeat(made):
+    first, second = (page(made, limit=4, offset=offset) for offset in (0, 4))
+
+    assert (*first.items, *second.items) == page(made).items
+    assert first.matching == second.matching == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"structures": ("stomach",)}, {"stomach"}),
+        ({"structures": ()}, set()),
+        ({"kind": "possibly_missed"}, {"spleen"}),
+        ({"reason": "MEMBERS disagree "}, {"liver", "stomach", "spleen"}),
+        ({"reason": "100%"}, set()),
+        ({"statuses": ("done",)}, set()),
+    ],
+)
+def test_filters_narrow_the_page(made, change, expected):
+    found = page(made, replace(ALL, **change))
+
+    assert {item.structure for item in found.items} == expected
+
+
+def test_claim_is_mine_to_its_holder_and_held_to_others_until_it_expires(made):
+    claim(made, ["liver"])
+
+    assert statuses(made)["liver"] == "mine"
+    assert statuses(made, reader="bert")["liver"] == "held"
+    assert statuses(made, reader="bert", now=NOW + LEASE)["liver"] == "open"
+
+
+@pytest.mark.parametrize("kind", ["accept", "absent", "reject"])
+def test_judged_item_is_done_for_everybody(made, kind):
+    judge(made, kind)
+
+    assert statuses(made)["liver"] == statuses(made, reader="bert")["liver"] == "done"
+
+
+def test_deferred_item_stays_open_for_other_readers(made):
+    judge(made, "defer")
+
+    assert statuses(made)["liver"] == "deferred"
+    assert statuses(made, reader="bert")["liver"] == "open"
+
+
+def test_item_that_two_deferred_is_deferred_for_both(made):
+    judge(made, "defer")
+    judge(made, "defer", reader="bert")
+
+    assert statuses(made)["liver"] == statuses(made, reader="bert")["liver"] == "deferred"
+
+
+def test_structure_to_be_read_without_the_mask_is_hidden_from_that_reader_alone(made):
+    assign(made, "liver")
+
+    assert "liver" not in statuses(made)
+    assert statuses(made, reader="bert")["liver"] == "open"
+    assert page(made).readings == 1
+    shown = read_case(made.store, made.case_ids[0], reader="anna", now=NOW)
+    assert "liver" not in {**shown.bases, **shown.masks, **shown.maps}
+    assert "stomach" in shown.bases
+
+
+def test_open_readings_come_with_the_ct_of_one_of_them(made):
+    assign(made, "liver")
+    with made.store.read() as connection:
+        listed = open_readings(connection, reader="anna", case_id=made.case_ids[0])
+        others = open_readings(connection, reader="anna", case_id=made.case_ids[1])
+
+    assert [one.structure for one in listed.readings] == ["liver"]
+    assert listed.case is not None
+    assert others.case == listed.case
+
+
+def test_next_case_is_the_worst_that_is_open(made):
+    judge(made, "accept")
+    with made.store.read() as connection:
+        assert next_open_case(connection, reader="anna", now=NOW) == made.case_ids[1]
+        after = next_open_case(connection, reader="anna", now=NOW, after=made.case_ids[1])
+        assert after == made.case_ids[0]
+
+
+def test_case_shows_bases_masks_verdicts_and_versions(made):
+    judge(made, "accept")
+    claim(made, ["stomach"])
+
+    shown = read_case(made.store, made.case_ids[0], reader="anna", now=NOW)
+
+    assert [mask.member for mask in shown.masks["liver"]] == ["committee", "a", "b"]
+    assert {stored.kind for stored in shown.maps["liver"]} == {"uncertainty", "disagreement"}
+    assert shown.verdicts["liver"].verdict == "accept"
+    assert [version.version_id for version in shown.versions] == [shown.bases["liver"][0]]
+    assert shown.bases["stomach"][0] == shown.prediction_id
+    assert shown.held_until == {"stomach": NOW + LEASE}
