@@ -123,6 +123,7 @@ class ScheduleSettings(_Section):
     Attributes:
         annotate_every: Cron expression; an empty one is never.
         triage_every: The same; ``annotate`` ranks what it closed without it.
+        retrain_every: The same; it takes long and needs verdicts, so it is never by default.
         timezone: In which the cron expressions are meant, e.g. ``Europe/Berlin``.
         chunk_size: Cases of one Prefect task.
         retries: How often a chunk with failed cases is tried again.
@@ -132,6 +133,7 @@ class ScheduleSettings(_Section):
 
     annotate_every: str = "*/15 * * * *"
     triage_every: str = ""
+    retrain_every: str = ""
     timezone: str = "UTC"
     chunk_size: int = Field(default=20, ge=1)
     retries: int = Field(default=2, ge=0)

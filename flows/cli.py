@@ -323,6 +323,9 @@ def serve(
     triage_every: Annotated[
         str | None, typer.Option(help="Cron expression; empty for never.", metavar="CRON")
     ] = None,
+    retrain_every: Annotated[
+        str | None, typer.Option(help="Cron expression; empty for never.", metavar="CRON")
+    ] = None,
 ) -> None:
     """Annotate new cases on a schedule, under Prefect, until Ctrl-C.
 
@@ -332,7 +335,11 @@ def serve(
     """
     from flows.serve import serve_schedule
 
-    crons = {"annotate_every": annotate_every, "triage_every": triage_every}
+    crons = {
+        "annotate_every": annotate_every,
+        "triage_every": triage_every,
+        "retrain_every": retrain_every,
+    }
     flags = {key: cron for key, cron in crons.items() if cron is not None}
     serve_schedule(_open(workspace, {"schedule": flags}), print_line)
 

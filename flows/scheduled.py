@@ -116,6 +116,32 @@ def triage(workspace: Path, *, skip_if_running: bool = False) -> State[Any]:
     return Completed(message=f"queue: {listed}", data=counts)
 
 
+@flow(name="retrain", persist_result=False)
+def retrain(workspace: Path, *, skip_if_running: bool = False) -> State[Any]:
+    """Train challengers on what people judged, and let the gate decide.
+
+    Never tried again by itself: training is long, and the gate has decided when it ends.
+
+    Args:
+        workspace: Its folder.
+        skip_if_running: Do nothing while an earlier run of this flow is at work.
+
+    Returns:
+        Completed, with the RetrainSummary.
+    """
+    store = _open(workspace)
+    with _private_faults(), _single(store, "retrain") as alone:
+        if skip_if_running and not alone:
+            return Completed(message="an earlier run of this flow is still at work")
+        from flows.retrain import retrain as run
+
+        with started_by(prefect_flow_run=flow_run.get_id()):
+            summary = run(store)
+    page = f"Gate {summary.gate_id}: {summary.decision.outcome}, {summary.labels} labels, "
+    create_markdown_artifact(f"{page}{summary.gate_patients} gate patients", key="retrain")
+    return Completed(message=str(summary.decision.outcome), data=summary)
+
+
 @task(name="annotate-chunk", persist_result=False, cache_policy=NO_CACHE)
 def annotate_chunk(run: AnnotationRun, case_ids: Sequence[str]) -> State[Any]:
     """Annotate some cases of a run; Failed when one of them failed, so that Prefect tries again.
@@ -145,6 +171,7 @@ def deployments(workspace: Path, schedule: ScheduleSettings) -> list[RunnerDeplo
     table: list[tuple[Flow[..., Any], str, str]] = [
         (annotate, "annotate_every", schedule.annotate_every),
         (triage, "triage_every", schedule.triage_every),
+        (retrain, "retrain_every", schedule.retrain_every),
     ]
     made = [
         flow.to_deployment(

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from configs.errors import SchedulerError
+from configs.errors import SchedulerError, UsageError
 from configs.settings import ScheduleSettings
 from flows.annotate import annotation_run
 from flows.intake import intake
 from flows.prefect_server import check_api, local_server, serve_lock_path
+from flows.retrain import RetrainSummary
 from flows.status import status
+from model.gate import GateDecision
 from storage.process_lock import is_held, process_lock
 from storage.verify import verify
 
@@ -109,13 +111,39 @@ def test_page_lists_failures_by_id_and_reason(scheduled, store, write_ct, tmp_pa
 def test_every_flow_is_deployed_and_an_empty_cron_is_never(scheduled, tmp_path):
     schedule = ScheduleSettings(annotate_every="0 6 * * *", timezone="Europe/Berlin")
 
-    annotate, triage = scheduled.deployments(tmp_path / "w", schedule)
+    annotate, triage, retrain = scheduled.deployments(tmp_path / "w", schedule)
 
-    assert (annotate.flow_name, triage.flow_name) == ("annotate", "triage")
+    names = (annotate.flow_name, triage.flow_name, retrain.flow_name)
+    assert names == ("annotate", "triage", "retrain")
     assert annotate.schedules[0].schedule.cron == "0 6 * * *"
     assert annotate.schedules[0].schedule.timezone == "Europe/Berlin"
-    assert triage.schedules == []
+    assert triage.schedules == retrain.schedules == []
     assert annotate.name != scheduled.deployments(tmp_path / "v" / "w", schedule)[0].name
+
+
+def test_retraining_without_a_verdict_fails_with_our_own_words(
+    scheduled, store, write_ct, tmp_path
+):
+    take_in(store, write_ct, tmp_path / "cts", range(1))
+
+    with pytest.raises(UsageError):
+        scheduled.retrain.fn(store.workspace.root)
+
+
+def test_retraining_tells_what_the_gate_decided(scheduled, store, monkeypatch):
+    decision = GateDecision("promoted", rows=(), needed=None, reason="all hold")
+    summary = RetrainSummary("g-1", decision, labels=3, gate_patients=9, members=("m0",))
+    pages = []
+    monkeypatch.setattr("flows.retrain.retrain", lambda _: summary)
+    monkeypatch.setattr(
+        scheduled, "create_markdown_artifact", lambda page, key: pages.append((key, page))
+    )
+
+    state = scheduled.retrain.fn(store.workspace.root)
+
+    assert state.message == "promoted"
+    assert scheduled.outcome(state) == summary
+    assert pages == [("retrain", "Gate g-1: promoted, 3 labels, 9 gate patients")]
 
 
 def test_broken_cron_is_named(scheduled, tmp_path):
