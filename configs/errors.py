@@ -72,6 +72,10 @@ class ModelError(UsageError):
     """A checkpoint, an encoding or a training set does not fit the network."""
 
 
+class SchedulerError(AtlasLoopError):
+    """The Prefect server does not start or does not answer, or a scheduled run ended by a fault."""
+
+
 class ExitCode:
     """Exit codes of the command line."""
 

@@ -8,8 +8,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from configs.errors import ConfigError
@@ -109,6 +117,39 @@ class MemberSettings(_Section):
     weights: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
 
 
+class ScheduleSettings(_Section):
+    """What ``atlasloop serve`` runs and when, and how a flow goes about it.
+
+    Attributes:
+        annotate_every: Cron expression; an empty one is never.
+        triage_every: The same; ``annotate`` ranks what it closed without it.
+        retrain_every: The same; it takes long and needs verdicts, so it is never by default.
+        timezone: In which the cron expressions are meant, e.g. ``Europe/Berlin``.
+        chunk_size: Cases of one Prefect task.
+        retries: How often a chunk with failed cases is tried again.
+        retry_delay_s: Wait before that.
+        port: Of the local server, where no PREFECT_API_URL names another.
+    """
+
+    annotate_every: str = "*/15 * * * *"
+    triage_every: str = ""
+    retrain_every: str = ""
+    timezone: str = "UTC"
+    chunk_size: int = Field(default=20, ge=1)
+    retries: int = Field(default=2, ge=0)
+    retry_delay_s: float = Field(default=60.0, ge=0)
+    port: int = Field(default=4200, ge=1, le=65535)
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"a zone such as Europe/Berlin or UTC, got {name!r}") from error
+        return name
+
+
 class ReviewKeys(_Section):
     """The key of each action of the case page; Streamlit keeps C and R for itself."""
 
@@ -169,6 +210,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()
     intake: IntakeSettings = IntakeSettings()
     annotate: AnnotateSettings = AnnotateSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
     retrain: RetrainSettings = RetrainSettings()
     review: ReviewSettings = ReviewSettings()
     committee: Annotated[tuple[MemberSettings, ...], Field()] = ()

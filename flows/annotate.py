@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -12,6 +13,7 @@ import torch
 from configs.errors import CaseError, Reason, SomeCasesFailedError
 from configs.settings import AnnotateSettings
 from configs.taxonomy import load_taxonomy
+from flows.case_leases import CaseLeases
 from flows.devices import choose_device, uses_bfloat16
 from flows.limits import volume_limits
 from flows.progress import Advance, silent
@@ -23,6 +25,7 @@ from model.grid import Box as ModelBox
 from model.throughput import seconds_for, seconds_per_window
 from storage.cases import CaseRow, existing_file, unfinished_cases
 from storage.grid import Box, Grid
+from storage.leases import Lease, at_work
 from storage.masks import EncodedMask, encode_map, encode_mask
 from storage.model_registry import CommitteeRecord, configured_committee
 from storage.predictions import (
@@ -54,16 +57,19 @@ class AnnotateSummary:
     """What a run did.
 
     Attributes:
+        run_id: None when there was nothing to do and no run was recorded.
         closed: Cases closed by this run.
         closed_elsewhere: Cases that another process closed first.
+        held_elsewhere: Cases left alone, since another living run computes them.
         failed: Cases recorded with a reason.
         seconds: Wall time of the cases, without loading the networks.
     """
 
-    run_id: str
+    run_id: str | None
     committee_id: str
     closed: tuple[str, ...]
     closed_elsewhere: tuple[str, ...]
+    held_elsewhere: tuple[str, ...]
     failed: tuple[FailedCase, ...]
     seconds: float
 
@@ -99,6 +105,26 @@ def annotate(
         ModelError: A checkpoint does not fit.
         StorageError: The workspace cannot be written to.
     """
+    with annotation_run(store, limit=limit, retry_failed=retry_failed) as run:
+        if run.cases:
+            announce(run.estimate())
+        return run.annotate([case.case_id for case in run.cases], advance)
+
+
+def empty_summary(store: Store) -> AnnotateSummary:
+    """Return what there is to say when no case is unfinished and no run was recorded."""
+    committee_id = configured_committee(store).committee_id
+    return AnnotateSummary(None, committee_id, (), (), (), (), 0.0)
+
+
+@contextmanager
+def annotation_run(
+    store: Store, *, limit: int | None = None, retry_failed: bool = False
+) -> Iterator[AnnotationRun]:
+    """Open a run over the unfinished cases, with the committee loaded once.
+
+    Takes and raises what ``annotate`` does.
+    """
     committee = configured_committee(store)
     with store.read() as connection:
         cases = unfinished_cases(connection, committee.committee_id, retry_failed=retry_failed)
@@ -111,30 +137,36 @@ def annotate(
         "device": device.type,
         "torch": torch.__version__,
     }
-    with recorded_run(store, "annotate", facts) as run_id:
-        worker = _Worker(store, committee, run_id, device)
-        if cases:
-            announce(worker.estimate(cases))
-        return worker.run(cases, advance)
+    with recorded_run(store, "annotate", facts) as run_id, at_work(store, run_id):
+        yield AnnotationRun(store, committee, run_id, device, cases)
 
 
-class _Worker:
-    """Loaded networks and where their results go."""
+class AnnotationRun:
+    """Loaded networks, the cases they are for, and where their results go."""
 
     def __init__(
-        self, store: Store, committee: CommitteeRecord, run_id: str, device: torch.device
+        self,
+        store: Store,
+        committee: CommitteeRecord,
+        run_id: str,
+        device: torch.device,
+        cases: Sequence[CaseRow],
     ) -> None:
         settings = store.settings.annotate
+        self.run_id = run_id
+        self.cases = tuple(cases)
+        self._outcomes: dict[str, Lease | FailedCase] = {}
+        self._seconds = 0.0
         self._store = store
         self._committee = committee
-        self._run_id = run_id
         self._device = device
         self._members = load_members(committee, settings, device)
+        self._leases = CaseLeases(store, committee.committee_id, run_id)
         self._options = AnnotateOptions(
             batch_size=settings.window_batch, bf16=uses_bfloat16(settings.autocast, device)
         )
 
-    def estimate(self, cases: Sequence[CaseRow]) -> str:
+    def estimate(self) -> str:
         """Return how long the cases will take at most, from the measured time of one window."""
         per_window = [
             seconds_per_window(member, self._device, bf16=self._options.bf16)
@@ -142,45 +174,78 @@ class _Worker:
         ]
         total = sum(
             seconds_for(case.shape, case.spacing_mm, member, window_s)
-            for case in cases
+            for case in self.cases
             for member, window_s in zip(self._members, per_window, strict=True)
         )
         return (
-            f"{len(cases)} cases, {len(self._members)} members on {self._device}: the networks "
-            f"need at most about {_duration(total)}; windows without body are skipped"
+            f"{len(self.cases)} cases, {len(self._members)} members on {self._device}: the "
+            f"networks need at most about {_duration(total)}; windows without body are skipped"
         )
 
-    def run(self, cases: Sequence[CaseRow], advance: Advance) -> AnnotateSummary:
-        """Annotate the cases in order; a failing one is recorded and the next one comes."""
+    def annotate(self, case_ids: Collection[str], advance: Advance = silent) -> AnnotateSummary:
+        """Annotate these of the run's cases in order; a failing one is recorded and the next comes.
+
+        Calling it again with the same cases tries those again that it has not closed.
+        """
         started = time.monotonic()
-        closed: list[str] = []
-        elsewhere: list[str] = []
-        failed: list[FailedCase] = []
-        advance(0, len(cases))
-        for number, case in enumerate(cases, start=1):
-            try:
-                (closed if self._annotate(case) else elsewhere).append(case.case_id)
-            except CaseError as error:
-                failed.append(self._fail(case, error.reason, str(error)))
-            except torch.OutOfMemoryError as error:
-                failed.append(self._fail(case, Reason.OUT_OF_MEMORY, str(error)))
-            except MemoryError:
-                failed.append(self._fail(case, Reason.OUT_OF_MEMORY, "the host's memory is full"))
-            except RuntimeError as error:
-                _LOG.exception("%s failed", case.case_id)
-                failed.append(self._fail(case, Reason.INFERENCE_FAILED, str(error)))
-            advance(number, len(cases))
+        todo = [case for case in self.cases if case.case_id in case_ids and not self._closed(case)]
+        advance(0, len(todo))
+        for number, case in enumerate(todo, start=1):
+            self._outcomes[case.case_id] = self._annotate_or_fail(case)
+            advance(number, len(todo))
+        self._seconds += time.monotonic() - started
+        return self.summary(case_ids)
+
+    def summary(self, case_ids: Collection[str] | None = None) -> AnnotateSummary:
+        """Return what became of these cases so far, or of all when None."""
+        wanted = {
+            case_id: outcome
+            for case_id, outcome in self._outcomes.items()
+            if case_ids is None or case_id in case_ids
+        }
+
+        def that_are(lease: Lease) -> tuple[str, ...]:
+            return tuple(case_id for case_id, outcome in wanted.items() if outcome is lease)
+
         return AnnotateSummary(
-            self._run_id,
+            self.run_id,
             self._committee.committee_id,
-            tuple(closed),
-            tuple(elsewhere),
-            tuple(failed),
-            time.monotonic() - started,
+            closed=that_are(Lease.TAKEN),
+            closed_elsewhere=that_are(Lease.CLOSED),
+            held_elsewhere=that_are(Lease.HELD),
+            failed=tuple(case for case in wanted.values() if isinstance(case, FailedCase)),
+            seconds=self._seconds,
         )
+
+    def _closed(self, case: CaseRow) -> bool:
+        return self._outcomes.get(case.case_id) is Lease.TAKEN
+
+    def _annotate_or_fail(self, case: CaseRow) -> Lease | FailedCase:
+        """Close a case that is free (TAKEN); else return why it was not, or how it failed."""
+        lease = self._leases.take(case.case_id)
+        if lease is not Lease.TAKEN:
+            return lease
+        try:
+            return Lease.TAKEN if self._annotate(case) else Lease.CLOSED
+        except CaseError as error:
+            return self._fail(case, error.reason, str(error))
+        except torch.OutOfMemoryError as error:
+            return self._fail(case, Reason.OUT_OF_MEMORY, str(error))
+        except MemoryError:
+            return self._fail(case, Reason.OUT_OF_MEMORY, "the host's memory is full")
+        except RuntimeError as error:
+            _LOG.exception("%s failed", case.case_id)
+            return self._fail(case, Reason.INFERENCE_FAILED, str(error))
 
     def _annotate(self, case: CaseRow) -> bool:
         started = time.monotonic()
+        with self._leases.kept(case.case_id):
+            manifest = self._compute(case)
+        seconds = time.monotonic() - started
+        _LOG.info("%s annotated in %.1f s", case.case_id, seconds)
+        return close_case(self._store, manifest, run_id=self.run_id, seconds=seconds)
+
+    def _compute(self, case: CaseRow) -> Manifest:
         file = existing_file(case)
         volume = Volume.open(file.path, limits=volume_limits(self._store.settings.intake))
         results = annotate_volume(
@@ -191,10 +256,7 @@ class _Worker:
             device=self._device,
             options=self._options,
         )
-        manifest = self._manifest(case.case_id, volume.grid, results)
-        seconds = time.monotonic() - started
-        _LOG.info("%s annotated in %.1f s", case.case_id, seconds)
-        return close_case(self._store, manifest, run_id=self._run_id, seconds=seconds)
+        return self._manifest(case.case_id, volume.grid, results)
 
     def _manifest(self, case_id: str, grid: Grid, results: Iterator[StructureResult]) -> Manifest:
         masks: list[StoredMask] = []
@@ -246,7 +308,7 @@ class _Worker:
             self._store,
             case.case_id,
             self._committee.committee_id,
-            run_id=self._run_id,
+            run_id=self.run_id,
             failure=(reason, message),
         )
         return FailedCase(case.case_id, reason, message)

@@ -49,7 +49,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(exit_code(error)) from None
         except Exception as error:  # noqa: BLE001 the last place that can tell a user
             _raise_in_debug(error)
-            fail(f"a fault of AtlasLoop ({type(error).__name__}); its log is {_write_log()}")
+            fail(f"a fault of AtlasLoop ({type(error).__name__}); its log is {write_fault_log()}")
             raise typer.Exit(ExitCode.FAULT) from None
 
     return run
@@ -60,7 +60,8 @@ def _raise_in_debug(error: Exception) -> None:
         raise error
 
 
-def _write_log() -> Path:
+def write_fault_log() -> Path:
+    """Write the traceback of the exception at hand into a private file and return its path."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     path = Path(tempfile.mkdtemp(prefix="atlasloop-")) / f"fault-{stamp}.log"
     path.write_text(traceback.format_exc(), encoding="utf-8")

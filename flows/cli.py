@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ from flows.boundary import guarded, show_tracebacks
 from flows.tables import print_json, print_line, print_table
 
 if TYPE_CHECKING:
+    from flows.annotate import AnnotateSummary
     from storage.store import Store
 
 app = typer.Typer(
@@ -28,6 +30,10 @@ WorkspaceOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 DeviceOption = Annotated[
     str | None, typer.Option("-d", "--device", help="auto, cpu, cuda or cuda:N.")
+]
+PrefectOption = Annotated[
+    bool,
+    typer.Option("--prefect", help="As a Prefect flow; so too where PREFECT_API_URL is set."),
 ]
 HERE = Path()
 
@@ -163,6 +169,7 @@ def annotate(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try failed cases again.")
     ] = False,
+    prefect: PrefectOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Annotate all unfinished cases with the committee, then rank the queue.
@@ -171,21 +178,13 @@ def annotate(
 
     Example: atlasloop annotate --device cuda:0 --report report.json
     """
-    from flows.annotate import annotate as run
-    from flows.progress import shown
     from flows.reports import print_annotation, write_report
-    from flows.triage import triage as rank
 
     store = _open(workspace, _device_flag(device))
-    with shown("annotate") as advance:
-        summary = run(
-            store,
-            limit=limit,
-            retry_failed=retry_failed,
-            announce=lambda text: typer.echo(text, err=True),
-            advance=advance,
-        )
-    rank(store)
+    if _as_flow(prefect=prefect):
+        summary = _annotate_as_flow(store, device, limit, retry_failed=retry_failed)
+    else:
+        summary = _annotate_here(store, limit, retry_failed=retry_failed)
     if report is not None:
         write_report(report, summary)
     if as_json:
@@ -256,14 +255,23 @@ def retrain(
 
 @app.command()
 @guarded
-def triage(workspace: WorkspaceOption = HERE, *, as_json: JsonOption = False) -> None:
+def triage(
+    workspace: WorkspaceOption = HERE,
+    *,
+    prefect: PrefectOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Rank the structures of all annotated cases anew.
 
     Example: atlasloop triage
     """
-    from flows.triage import triage as run
+    store = _open(workspace)
+    if _as_flow(prefect=prefect):
+        counts = _flow("triage", store)
+    else:
+        from flows.triage import triage as run
 
-    counts = run(_open(workspace))
+        counts = run(store)
     if as_json:
         print_json(counts)
     else:
@@ -303,6 +311,37 @@ def queue(
         print_queue(shown_queue)
     if html is not None and not as_json:
         print_line(f"page with pictures: {html}")
+
+
+@app.command()
+@guarded
+def serve(
+    workspace: WorkspaceOption = HERE,
+    annotate_every: Annotated[
+        str | None, typer.Option(help="Cron expression; empty for never.", metavar="CRON")
+    ] = None,
+    triage_every: Annotated[
+        str | None, typer.Option(help="Cron expression; empty for never.", metavar="CRON")
+    ] = None,
+    retrain_every: Annotated[
+        str | None, typer.Option(help="Cron expression; empty for never.", metavar="CRON")
+    ] = None,
+) -> None:
+    """Annotate new cases on a schedule, under Prefect, until Ctrl-C.
+
+    Reports to the server that PREFECT_API_URL names; without it, to one of its own on 127.0.0.1.
+
+    Example: atlasloop serve --annotate-every "*/15 * * * *"
+    """
+    from flows.serve import serve_schedule
+
+    crons = {
+        "annotate_every": annotate_every,
+        "triage_every": triage_every,
+        "retrain_every": retrain_every,
+    }
+    flags = {key: cron for key, cron in crons.items() if cron is not None}
+    serve_schedule(_open(workspace, {"schedule": flags}), print_line)
 
 
 @app.command()
@@ -669,6 +708,47 @@ def _open(workspace: Path, flags: dict[str, Any] | None = None) -> Store:
 
     settings = load_settings(open_workspace(workspace).settings_path, flags).settings
     return Store.open(workspace, settings)
+
+
+def _as_flow(*, prefect: bool) -> bool:
+    return prefect or bool(os.environ.get("PREFECT_API_URL"))
+
+
+def _flow(name: str, store: Store, **parameters: Any) -> Any:  # noqa: ANN401 each flow has its own
+    """Run one of the flows in this process and return what it gives back."""
+    from flows.prefect_server import join_server
+
+    join_server(store.workspace)
+    from flows import scheduled
+
+    run = getattr(scheduled, name)
+    return scheduled.outcome(run(store.workspace.root, **parameters, return_state=True))
+
+
+def _annotate_as_flow(
+    store: Store, device: str | None, limit: int | None, *, retry_failed: bool
+) -> AnnotateSummary:
+    from flows.annotate import empty_summary
+
+    summary = _flow("annotate", store, device=device, limit=limit, retry_failed=retry_failed)
+    return summary or empty_summary(store)
+
+
+def _annotate_here(store: Store, limit: int | None, *, retry_failed: bool) -> AnnotateSummary:
+    from flows.annotate import annotate as run
+    from flows.progress import shown
+    from flows.triage import triage as rank
+
+    with shown("annotate") as advance:
+        summary = run(
+            store,
+            limit=limit,
+            retry_failed=retry_failed,
+            announce=lambda text: typer.echo(text, err=True),
+            advance=advance,
+        )
+    rank(store)
+    return summary
 
 
 def _renamed(pairs: list[str]) -> dict[str, str]:

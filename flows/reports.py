@@ -48,6 +48,8 @@ def print_annotation(summary: AnnotateSummary) -> None:
     print_line(f"{count} cases closed by {summary.committee_id}{rate}")
     if summary.closed_elsewhere:
         print_line(f"{len(summary.closed_elsewhere)} were closed by another process meanwhile")
+    if summary.held_elsewhere:
+        print_line(f"{len(summary.held_elsewhere)} were left to a run that computes them now")
     if summary.failed:
         rows = [(case.case_id, str(case.reason), case.message) for case in summary.failed]
         print_table("Failed", ["case", "reason", "message"], rows)

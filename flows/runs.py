@@ -8,6 +8,7 @@ import platform
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +17,18 @@ from typing import Any
 from storage.store import Store
 
 _ROOTS = ("configs", "storage", "model", "flows", "review_app")
+
+_STARTED_BY: ContextVar[dict[str, str | None] | None] = ContextVar("started_by", default=None)
+
+
+@contextmanager
+def started_by(**reference: str | None) -> Iterator[None]:
+    """Note in the runs of this block what started them; for reference only, nothing leans on it."""
+    token = _STARTED_BY.set(reference)
+    try:
+        yield
+    finally:
+        _STARTED_BY.reset(token)
 
 
 @contextmanager
@@ -28,11 +41,10 @@ def recorded_run(store: Store, verb: str, facts: dict[str, Any]) -> Iterator[str
     now = datetime.now(UTC)
     run_id = f"r-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
     versions = {"atlasloop": metadata.version("atlasloop"), "python": platform.python_version()}
+    starter = _STARTED_BY.get()
+    facts = {**facts, "versions": versions, **({"started_by": starter} if starter else {})}
     with store.transaction() as transaction:
-        transaction.record(
-            "run.started",
-            {"run_id": run_id, "verb": verb, "facts": {**facts, "versions": versions}},
-        )
+        transaction.record("run.started", {"run_id": run_id, "verb": verb, "facts": facts})
     with _logged(store.workspace.runs_path / f"{run_id}.jsonl"):
         logging.getLogger(__name__).info("%s started", verb)
         yield run_id
@@ -45,14 +57,16 @@ def _logged(path: Path) -> Iterator[None]:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(_JsonLines())
     handler.setLevel(logging.INFO)
-    loggers = [logging.getLogger(name) for name in _ROOTS]
+    loggers = {logging.getLogger(name): logging.getLogger(name).level for name in _ROOTS}
     for logger in loggers:
         logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
     try:
         yield
     finally:
-        for logger in loggers:
+        for logger, level in loggers.items():
             logger.removeHandler(handler)
+            logger.setLevel(level)
         handler.close()
 
 

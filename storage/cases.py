@@ -197,6 +197,15 @@ def unfinished_cases(
     return _cases(connection, where, {"committee": committee_id, "retry": retry_failed})
 
 
+def is_closed(connection: Connection, case_id: str, committee_id: str) -> bool:
+    """Whether a committee has closed a case."""
+    row = connection.execute(
+        "SELECT count(*) FROM predictions WHERE case_id = ? AND committee_id = ?",
+        [case_id, committee_id],
+    ).fetchone()
+    return row is not None and row[0] > 0
+
+
 def quarantined(connection: Connection) -> list[QuarantinedFile]:
     """Return the refused files in the order in which they were met."""
     rows = connection.execute(

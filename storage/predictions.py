@@ -10,7 +10,9 @@ import duckdb
 
 from configs.errors import Reason, StorageError
 from storage.canonical_json import JsonObject, to_bytes
+from storage.cases import is_closed
 from storage.grid import Box, Grid
+from storage.leases import drop_lease
 from storage.store import Store
 
 Connection = duckdb.DuckDBPyConnection
@@ -90,7 +92,8 @@ def close_case(store: Store, manifest: Manifest, *, run_id: str, seconds: float)
     """Commit a finished case; returns False when another process closed it first."""
     digest = store.objects.put(to_bytes(manifest.to_json()))
     with store.transaction() as transaction:
-        if _is_closed(transaction.connection, manifest.case_id, manifest.committee_id):
+        drop_lease(transaction.connection, manifest.case_id, manifest.committee_id, run_id)
+        if is_closed(transaction.connection, manifest.case_id, manifest.committee_id):
             return False
         transaction.record(
             "case.annotated",
@@ -111,6 +114,7 @@ def record_failure(
     """Commit that a case failed; the message may name a file, so it stays out of the journal."""
     reason, message = failure
     with store.transaction() as transaction:
+        drop_lease(transaction.connection, case_id, committee_id, run_id)
         transaction.record_with_object(
             "case.failed",
             {
@@ -201,14 +205,6 @@ def current_prediction(connection: Connection, case_id: str) -> str:
     if row is None:
         raise StorageError(f"no committee has annotated {case_id} yet")
     return row[0]
-
-
-def _is_closed(connection: Connection, case_id: str, committee_id: str) -> bool:
-    row = connection.execute(
-        "SELECT count(*) FROM predictions WHERE case_id = ? AND committee_id = ?",
-        [case_id, committee_id],
-    ).fetchone()
-    return row is not None and row[0] > 0
 
 
 def flat_box(box: Box) -> FlatBox:

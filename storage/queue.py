@@ -89,6 +89,17 @@ def queue_size(connection: Connection) -> dict[str, int]:
     return dict(sorted(rows))
 
 
+def is_queue_stale(connection: Connection, committee_id: str) -> bool:
+    """Whether a committee closed a case after its queue was ranked last."""
+    row = connection.execute(
+        """SELECT (SELECT coalesce(max(seq), 0) FROM closed_cases WHERE committee_id = $committee)
+                > (SELECT coalesce(max(seq), 0) FROM queue_snapshots
+                   WHERE committee_id = $committee)""",
+        {"committee": committee_id},
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def ranked_at(connection: Connection) -> datetime | None:
     """Return when the current snapshot was made, UTC; ``None`` before the first triage."""
     row = connection.execute("SELECT max(recorded_at) FROM queue_snapshots").fetchone()

@@ -26,7 +26,7 @@ _NAMED_BY_LINE = (
 )
 _NAMED_BY_MANIFEST = ("masks", "maps")
 # Tables that the journal knows nothing of.
-_EPHEMERAL = ("claims",)
+_EPHEMERAL = ("claims", "case_leases")
 
 
 @dataclass(frozen=True, slots=True)

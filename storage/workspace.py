@@ -23,6 +23,10 @@ key = "{key}"
 # [annotate]
 # device = "auto"
 
+# [schedule]  # of `atlasloop serve`
+# annotate_every = "*/15 * * * *"
+# timezone = "UTC"
+
 # The committee: two or more models that vote. `atlasloop train --join` adds one.
 # [[committee]]
 # name = "first"

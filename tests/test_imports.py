@@ -112,6 +112,14 @@ def test_the_command_line_loads_nothing_heavy_before_it_knows_the_verb() -> None
     assert loads_of(["flows.cli"], heavy) == {}
 
 
+def test_what_prepares_for_prefect_loads_it_not_before_the_environment_is_right() -> None:
+    assert loads_of(["flows.serve", "flows.prefect_server"], ["prefect", "torch"]) == {}
+
+
+def test_the_flows_load_no_network_library_before_there_is_work() -> None:
+    assert loads_of(["flows.scheduled"], ["torch", "monai"]) == {}
+
+
 @pytest.mark.parametrize("package", ["configs", "storage", "model", "flows", "review_app"])
 def test_package_files_are_empty(package: str) -> None:
     folder = ROOT / package

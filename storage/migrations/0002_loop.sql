@@ -84,6 +84,14 @@ CREATE TABLE claims (
     expires_at TIMESTAMP NOT NULL
 );
 
+-- Ephemeral too: which run computes a case, and until when.
+CREATE TABLE case_leases (
+    case_id VARCHAR NOT NULL,
+    committee_id VARCHAR NOT NULL,
+    run_id VARCHAR NOT NULL,
+    expires_at TIMESTAMP NOT NULL
+);
+
 -- The last review of a structure; independent readings are no reviews.
 CREATE VIEW current_verdicts AS
 SELECT * FROM verdicts WHERE reading = 'review'

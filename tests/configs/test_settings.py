@@ -50,6 +50,7 @@ def test_settings_are_frozen():
         ("[anotate]\n", r"anotate \(from the file\)"),
         ("[annotate]\ndevise = 'cpu'\n", r"annotate.devise \(from the file\)"),
         ("[annotate]\nwindow_batch = 0\n", r"annotate.window_batch \(from the file\)"),
+        ("[schedule]\ntimezone = 'Atlantis'\n", "schedule.timezone .*Europe/Berlin.*'Atlantis'"),
         ("[annotate\n", "not valid TOML"),
         ("[[committee]]\nname='a'\nfamily='x'\n", "weights"),
     ],

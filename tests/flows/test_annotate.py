@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError, Reason
-from flows.annotate import annotate
+from flows.annotate import AnnotationRun, annotate, annotation_run
 from flows.intake import intake
 from flows.status import status
 from flows.triage import triage
@@ -207,6 +209,108 @@ def test_killed_runs_end_like_an_undisturbed_one(store, write_ct, tmp_path):
         lines = connection.execute("SELECT count(*), count(DISTINCT case_id) FROM predictions")
         assert lines.fetchone() == (6, 6)
     assert verify(disturbed).findings == ()
+
+
+def test_case_that_a_living_run_computes_is_left_to_it(store, write_ct, tmp_path, monkeypatch):
+    take_in(store, write_ct, tmp_path / "cts", 3)
+    began, may_end, summaries = threading.Event(), threading.Event(), []
+    compute = AnnotationRun._compute
+
+    def compute_when_told(run, case):
+        began.set()
+        assert may_end.wait(60)
+        return compute(run, case)
+
+    monkeypatch.setattr(AnnotationRun, "_compute", compute_when_told)
+    first = threading.Thread(target=lambda: summaries.append(annotate(store)))
+    first.start()
+    assert began.wait(60)
+    monkeypatch.setattr(AnnotationRun, "_compute", compute)
+    second = annotate(store)
+    may_end.set()
+    first.join()
+
+    assert len(second.held_elsewhere) == 1
+    assert len(second.closed) == 2
+    assert summaries[0].closed == second.held_elsewhere
+    assert summaries[0].closed_elsewhere == second.closed
+
+
+def test_long_case_keeps_its_lease(store, write_ct, tmp_path, monkeypatch):
+    take_in(store, write_ct, tmp_path / "cts", 1)
+    monkeypatch.setattr("flows.case_leases.RENEW_EVERY_S", 0.01)
+    compute, expiries = AnnotationRun._compute, []
+
+    def compute_until_prolonged(run, case):
+        deadline = time.monotonic() + 60
+        while len(set(expiries)) < 2 and time.monotonic() < deadline:
+            expiries.append(view(store, "case_leases")[0][3])
+        return compute(run, case)
+
+    monkeypatch.setattr(AnnotationRun, "_compute", compute_until_prolonged)
+
+    assert len(annotate(store).closed) == 1
+    assert len(set(expiries)) == 2
+    assert view(store, "case_leases") == []
+
+
+def test_failed_case_gives_its_lease_back(store, write_ct, tmp_path):
+    take_in(store, write_ct, tmp_path / "cts", 1)
+    (tmp_path / "cts" / "0.nii.gz").unlink()
+
+    with annotation_run(store) as run:
+        assert len(run.annotate([case.case_id for case in run.cases]).failed) == 1
+        assert view(store, "case_leases") == []
+
+
+@pytest.mark.slow
+def test_two_processes_side_by_side_compute_no_case_twice(store, write_ct, tmp_path):
+    take_in(store, write_ct, tmp_path / "cts", 10)
+    code = """
+        import sys
+        from pathlib import Path
+        import torch
+        from flows.annotate import annotate
+        from storage.store import Store
+        torch.set_num_threads(1)
+        store = Store.open(Path(sys.argv[1]))
+        print("ready", flush=True)
+        sys.stdin.readline()
+        annotate(store)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), store.workspace.root]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with (
+        subprocess.Popen(command, text=True, **pipes) as one,
+        subprocess.Popen(command, text=True, **pipes) as other,
+    ):
+        for process in (one, other):
+            assert process.stdout.readline() == "ready\n"
+        for process in (one, other):
+            process.stdin.write("go\n")
+            process.stdin.flush()
+    assert (one.returncode, other.returncode) == (0, 0)
+
+    computed = [logged_cases(path) for path in sorted(store.workspace.runs_path.glob("r-*.jsonl"))]
+    computed = [cases for cases in computed if cases is not None]
+    assert len(computed) == 2
+    assert sorted(computed[0] + computed[1]) == sorted(closed_lines(store))
+    assert verify(store).findings == ()
+    assert list(store.workspace.runs_path.glob("*.lock")) == []
+
+
+def logged_cases(path):
+    """The cases that a run's log says it annotated; None for the log of another verb."""
+    lines = [json.loads(line)["message"] for line in path.read_text().splitlines()]
+    if lines[0] != "annotate started":
+        return None
+    return [line.split()[0] for line in lines if " annotated in " in line]
+
+
+def closed_lines(store):
+    with store.read() as connection:
+        rows = connection.execute("SELECT case_id FROM predictions").fetchall()
+    return [row[0] for row in rows]
 
 
 def copy_of(store, root):

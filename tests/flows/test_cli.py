@@ -9,7 +9,7 @@ from flows import boundary, cli
 from flows.init import init
 
 VERBS = (
-    *"init intake phantom train annotate triage queue assign agreement".split(),  # noqa: SIM905 one line
+    *"init intake phantom train annotate triage serve queue assign agreement".split(),  # noqa: SIM905 one line
     *"status rebuild verify demo".split(),  # noqa: SIM905 one line
 )
 LABEL_VERBS = ("release", "export", "import-labels")
@@ -123,6 +123,23 @@ def test_workspace_comes_from_the_environment(run, tmp_path, monkeypatch):
     monkeypatch.setenv("ATLASLOOP_WORKSPACE", str(tmp_path / "w"))
 
     assert run("status").exit_code == 0
+
+
+def test_prefect_server_that_is_named_and_gone_ends_with_1_and_changes_nothing(
+    run, tmp_path, monkeypatch
+):
+    store = init(tmp_path / "w")
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    for name in ("DO_NOT_TRACK", "PREFECT_SERVER_ANALYTICS_ENABLED"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
+    before = store.journal.size()
+
+    for verb in ("annotate", "triage", "serve"):
+        result = run(verb, "-w", tmp_path / "w")
+        assert result.exit_code == 1
+        assert "none answers" in result.stderr
+    assert store.journal.size() == before
 
 
 def test_flag_is_shown_with_its_origin(run, tmp_path, monkeypatch):

@@ -1,11 +1,15 @@
+import json
+
 import pytest
 
 from flows.annotate import annotate
 from flows.intake import intake
 from flows.queue import show_queue
 from flows.queue_page import write_queue_page
+from flows.runs import started_by
 from flows.triage import triage
-from storage.queue import queue_size
+from storage.model_registry import configured_committee
+from storage.queue import is_queue_stale, queue_size
 
 
 @pytest.fixture
@@ -44,6 +48,42 @@ def test_new_triage_replaces_the_snapshot_whole(annotated):
 
     with annotated.read() as connection:
         assert queue_size(connection) == before
+
+
+def test_queue_is_stale_from_a_closed_case_to_the_next_triage(annotated):
+    committee_id = configured_committee(annotated).committee_id
+    with annotated.read() as connection:
+        before = is_queue_stale(connection, committee_id)
+
+    triage(annotated)
+
+    with annotated.read() as connection:
+        assert before
+        assert not is_queue_stale(connection, committee_id)
+        assert not is_queue_stale(connection, "k-another")
+
+
+def test_what_started_a_run_is_noted_in_its_line(annotated):
+    with started_by(prefect_flow_run="f-1"):
+        triage(annotated)
+    triage(annotated)
+
+    with annotated.read() as connection:
+        rows = connection.execute(
+            "SELECT facts ->> '$.started_by.prefect_flow_run' FROM runs "
+            "WHERE verb = 'triage' ORDER BY seq"
+        ).fetchall()
+    assert rows == [("f-1",), (None,)]
+
+
+def test_log_of_a_run_holds_its_lines(annotated):
+    triage(annotated)
+
+    last = max(
+        annotated.workspace.runs_path.glob("r-*.jsonl"), key=lambda path: path.stat().st_mtime
+    )
+    messages = [json.loads(line)["message"] for line in last.read_text().splitlines()]
+    assert messages == ["triage started", "triage ended"]
 
 
 def test_filter_shows_one_structure(annotated):

@@ -1,0 +1,315 @@
+"""The flows under Prefect: their plain parts without a server, the whole on a real one."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from configs.errors import SchedulerError, UsageError
+from configs.settings import ScheduleSettings
+from flows.annotate import annotation_run
+from flows.intake import intake
+from flows.prefect_server import check_api, local_server, serve_lock_path
+from flows.retrain import RetrainSummary
+from flows.status import status
+from model.gate import GateDecision
+from storage.process_lock import is_held, process_lock
+from storage.verify import verify
+
+ROOT = Path(__file__).resolve().parents[2]
+EVERY_SECONDS = "* * * * * */15"
+PATIENT = "Doe^Jane"
+
+
+@pytest.fixture
+def scheduled(monkeypatch):
+    """The module that imports Prefect."""
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+    return pytest.importorskip("flows.scheduled")
+
+
+def take_in(store, write_ct, folder, seeds):
+    for seed in seeds:
+        write_ct(folder / f"{seed}.nii.gz", seed=seed)
+    intake(store, [folder])
+
+
+def lines_of(store, kind):
+    lines = [json.loads(line) for line in store.journal.path.read_text().splitlines()]
+    return [line["data"] for line in lines if line["kind"] == kind]
+
+
+def case_ids(run):
+    return [case.case_id for case in run.cases]
+
+
+def test_chunk_with_a_failed_case_is_failed_and_names_no_file(scheduled, store, write_ct, tmp_path):
+    take_in(store, write_ct, tmp_path / PATIENT, range(2))
+    (tmp_path / PATIENT / "0.nii.gz").unlink()
+
+    with annotation_run(store) as run:
+        state = scheduled.annotate_chunk.fn(run, case_ids(run))
+
+    assert state.is_failed()
+    assert "(missing_file)" in state.message
+    assert PATIENT not in state.message + str(state.result(raise_on_failure=False))
+    assert len(scheduled.outcome(state).closed) == 1
+
+
+def test_chunk_tried_again_closes_what_failed_and_nothing_twice(
+    scheduled, store, write_ct, tmp_path
+):
+    take_in(store, write_ct, tmp_path / "cts", range(2))
+    (tmp_path / "cts" / "0.nii.gz").rename(tmp_path / "away.nii.gz")
+
+    with annotation_run(store) as run:
+        scheduled.annotate_chunk.fn(run, case_ids(run))
+        (tmp_path / "away.nii.gz").rename(tmp_path / "cts" / "0.nii.gz")
+        state = scheduled.annotate_chunk.fn(run, case_ids(run))
+
+    assert state.is_completed()
+    assert len(scheduled.outcome(state).closed) == 2
+    assert len(lines_of(store, "case.annotated")) == 2
+
+
+def test_fault_of_ours_reaches_prefect_without_its_words(
+    scheduled, store, write_ct, tmp_path, monkeypatch
+):
+    take_in(store, write_ct, tmp_path / "cts", range(1))
+
+    def break_down(*_):
+        raise KeyError(PATIENT)
+
+    monkeypatch.setattr("flows.annotate.AnnotationRun.annotate", break_down)
+    with annotation_run(store) as run, pytest.raises(SchedulerError) as caught:
+        scheduled.annotate_chunk.fn(run, case_ids(run))
+
+    assert "KeyError" in str(caught.value)
+    assert PATIENT not in str(caught.value)
+
+
+def test_page_lists_failures_by_id_and_reason(scheduled, store, write_ct, tmp_path):
+    take_in(store, write_ct, tmp_path / PATIENT, range(2))
+    (tmp_path / PATIENT / "0.nii.gz").unlink()
+
+    with annotation_run(store) as run:
+        summary = run.annotate(case_ids(run))
+    page = scheduled._annotation_page(summary)
+
+    assert f"| {summary.failed[0].case_id} | missing_file |" in page
+    assert "| closed | 1 |" in page
+    assert PATIENT not in page
+
+
+def test_every_flow_is_deployed_and_an_empty_cron_is_never(scheduled, tmp_path):
+    schedule = ScheduleSettings(annotate_every="0 6 * * *", timezone="Europe/Berlin")
+
+    annotate, triage, retrain = scheduled.deployments(tmp_path / "w", schedule)
+
+    names = (annotate.flow_name, triage.flow_name, retrain.flow_name)
+    assert names == ("annotate", "triage", "retrain")
+    assert annotate.schedules[0].schedule.cron == "0 6 * * *"
+    assert annotate.schedules[0].schedule.timezone == "Europe/Berlin"
+    assert triage.schedules == retrain.schedules == []
+    assert annotate.name != scheduled.deployments(tmp_path / "v" / "w", schedule)[0].name
+
+
+def test_retraining_without_a_verdict_fails_with_our_own_words(
+    scheduled, store, write_ct, tmp_path
+):
+    take_in(store, write_ct, tmp_path / "cts", range(1))
+
+    with pytest.raises(UsageError):
+        scheduled.retrain.fn(store.workspace.root)
+
+
+def test_retraining_tells_what_the_gate_decided(scheduled, store, monkeypatch):
+    decision = GateDecision("promoted", rows=(), needed=None, reason="all hold")
+    summary = RetrainSummary("g-1", decision, labels=3, gate_patients=9, members=("m0",))
+    pages = []
+    monkeypatch.setattr("flows.retrain.retrain", lambda _: summary)
+    monkeypatch.setattr(
+        scheduled, "create_markdown_artifact", lambda page, key: pages.append((key, page))
+    )
+
+    state = scheduled.retrain.fn(store.workspace.root)
+
+    assert state.message == "promoted"
+    assert scheduled.outcome(state) == summary
+    assert pages == [("retrain", "Gate g-1: promoted, 3 labels, 9 gate patients")]
+
+
+def test_broken_cron_is_named(scheduled, tmp_path):
+    with pytest.raises(scheduled.ConfigError, match=r"schedule\.triage_every .* 'at noon'"):
+        scheduled.deployments(tmp_path, ScheduleSettings(triage_every="at noon"))
+
+
+def test_server_that_does_not_answer_is_a_clear_error():
+    with pytest.raises(SchedulerError, match="none answers"):
+        check_api("http://127.0.0.1:9/api")
+
+
+def test_workspace_is_served_once(store):
+    with (
+        process_lock(serve_lock_path(store.workspace)),
+        local_server(store.workspace, 4200) as url,
+    ):
+        assert url is None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_served_flow_fires_retries_and_finishes_what_a_killed_run_left(
+    store, write_ct, tmp_path, served
+):
+    take_in(store, write_ct, tmp_path / PATIENT, range(3))
+    (tmp_path / PATIENT / "0.nii.gz").rename(tmp_path / "away.nii.gz")
+    api = served(store)
+
+    wait_until(lambda: lines_of(store, "case.failed"), "a scheduled run reaches the lost file")
+    (tmp_path / "away.nii.gz").rename(tmp_path / PATIENT / "0.nii.gz")
+    wait_until(lambda: api.runs("COMPLETED", "3 cases closed"), "the chunk is tried again")
+    first, second = api.post("task_runs", {"task_runs": {"name": {"like_": "annotate-chunk"}}})
+    assert first["run_count"] > 1
+    assert second["run_count"] == 1
+    assert api.runs("COMPLETED", "3 cases closed")[0]["auto_scheduled"] is True
+
+    take_in(store, write_ct, tmp_path / PATIENT, range(3, 12))
+    wait_until(lambda: len(lines_of(store, "case.annotated")) > 4, "a run is amid the new cases")
+    os.kill(process_at_work(store), signal.SIGKILL)
+    left = status(store).unfinished
+    wait_until(lambda: api.runs("CRASHED"), "Prefect sees that the run died")
+    wait_until(lambda: status(store).unfinished == 0, "the next run finishes the rest")
+
+    command = [*command_line(store, "triage"), "--prefect", "--json"]
+    ranked = subprocess.run(
+        command, cwd=ROOT, env=serving_environment(), capture_output=True, check=True
+    )
+    assert json.loads(ranked.stdout)["present"] == len(view_queue(store, "present"))
+    assert any(run["state"]["message"].startswith("queue: ") for run in api.runs("COMPLETED"))
+
+    assert left > 0, "the kill came too late to matter"
+    closed = [line["case_id"] for line in lines_of(store, "case.annotated")]
+    assert len(closed) == len(set(closed)) == 12
+    starters = {
+        json.dumps(line["facts"]["started_by"])
+        for line in lines_of(store, "run.started")
+        if line["verb"] == "annotate"
+    }
+    assert len(starters) >= 3
+    assert verify(store).findings == ()
+    assert [
+        path.name for path in prefect_files(store) if PATIENT.encode() in path.read_bytes()
+    ] == []
+
+
+def wait_until(condition, what, timeout_s=240):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout_s} s in vain until {what}"
+        time.sleep(0.1)
+
+
+def process_at_work(store):
+    """The process of the run that holds a lease mark now."""
+    (mark,) = [path for path in store.workspace.runs_path.glob("r-*.lock") if is_held(path)]
+    return int(mark.read_text())
+
+
+def view_queue(store, kind):
+    with store.read() as connection:
+        return connection.execute("SELECT * FROM current_queue WHERE kind = ?", [kind]).fetchall()
+
+
+def prefect_files(store):
+    files = [path for path in (store.workspace.runs_path / "prefect").rglob("*") if path.is_file()]
+    assert any(path.suffix == ".db" for path in files)
+    return files
+
+
+class Api:
+    """The few questions that the test asks the server."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def answers(self) -> bool:
+        try:
+            check_api(self.url)
+        except SchedulerError:
+            return False
+        return True
+
+    def post(self, what: str, question: dict) -> list[dict]:
+        request = urllib.request.Request(
+            f"{self.url}/{what}/filter",
+            data=json.dumps({**question, "sort": "EXPECTED_START_TIME_ASC"}).encode(),
+            headers={"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            return json.load(reply)
+
+    def runs(self, kind: str, message: str | None = None) -> list[dict]:
+        """Flow runs in a state, oldest first."""
+        found = self.post("flow_runs", {"flow_runs": {"state": {"type": {"any_": [kind]}}}})
+        return [run for run in found if message in (None, run["state"]["message"])]
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A starter of `atlasloop serve` with a server of its own; ends it and checks that it ended."""
+    started = []
+
+    def serve(store):
+        with (tmp_path / "serve.log").open("wb") as log:
+            process = subprocess.Popen(
+                [*command_line(store, "serve"), "--annotate-every", EVERY_SECONDS],
+                cwd=ROOT,
+                env=serving_environment(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        lock = serve_lock_path(store.workspace)
+        started.append((process, lock))
+        wait_until(lambda: is_held(lock) and lock.read_text(), "the server has a port")
+        api = Api(lock.read_text())
+        wait_until(api.answers, "the server answers")
+        return api
+
+    yield serve
+    for process, lock in started:
+        url = lock.read_text()
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(timeout=90) == 0, (tmp_path / "serve.log").read_text()[-3000:]
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        assert not is_held(lock)
+        assert not Api(url).answers()
+
+
+def command_line(store, verb):
+    return [sys.executable, "-m", "flows.cli", verb, "-w", store.workspace.root]
+
+
+def serving_environment():
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT", "ATLASLOOP"))}
+    return {
+        **inherited,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "PREFECT_RUNNER_POLL_FREQUENCY": "2",
+        "PREFECT_RUNNER_PROCESS_LIMIT": "1",
+        "ATLASLOOP_SCHEDULE__CHUNK_SIZE": "2",
+        "ATLASLOOP_SCHEDULE__RETRIES": "10",
+        "ATLASLOOP_SCHEDULE__RETRY_DELAY_S": "3",
+    }
