@@ -37,7 +37,7 @@ from storage.store import Store
 from storage.verdicts import VerdictKind
 
 CORRECTIONS = 24
-STEPS = 80
+STEPS = 60
 LEARNING_RATE = 4e-3
 _EVERYTHING = 1_000_000
 
