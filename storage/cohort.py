@@ -13,12 +13,12 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nibabel
 import numpy as np
 import numpy.typing as npt
-from isal import igzip, isal_zlib
+from isal import igzip, igzip_lib
 from nibabel.filebasedimages import ImageFileError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -31,6 +31,8 @@ _INDEX = "cohort.json"
 _PLAN = "plan.json"
 _TRUTH = ".truth"
 _LEVEL = 1
+# isal's stubs type its exception as an instance.
+_DAMAGED_DEFLATE = cast(type[Exception], igzip_lib.IsalError)
 
 Mask = npt.NDArray[np.bool_]
 
@@ -339,7 +341,7 @@ def _load(path: Path) -> nibabel.Nifti1Image:
     # Unpacked at once: nibabel would go over the packed file three times.
     try:
         image = nibabel.Nifti1Image.from_bytes(igzip.decompress(path.read_bytes()))
-    except (OSError, EOFError, isal_zlib.error, ImageFileError) as error:
+    except (OSError, EOFError, _DAMAGED_DEFLATE, ImageFileError) as error:
         raise UsageError(_damaged(path)) from error
     if not isinstance(image, nibabel.Nifti1Image) or len(image.shape) != 3:
         raise UsageError(_damaged(path))
