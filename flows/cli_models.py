@@ -1,0 +1,271 @@
+"""Commands that train and run models."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.boundary import guarded
+from flows.cli_options import (
+    HERE,
+    DeviceOption,
+    JsonOption,
+    PrefectOption,
+    WorkspaceOption,
+    open_store,
+)
+from flows.tables import print_json, print_line, print_table
+
+if TYPE_CHECKING:
+    from flows.annotate import AnnotateSummary
+    from storage.store import Store
+
+commands = typer.Typer()
+
+
+@commands.command()
+@guarded
+def train(
+    data: Annotated[Path, typer.Argument(help="A cohort folder of `atlasloop phantom`.")],
+    name: Annotated[str, typer.Option("--name", help="Name of the model and its card.")],
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="A member of configs/demo_members.toml.")
+    ] = None,
+    workspace: WorkspaceOption = HERE,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of weights and patches.")] = None,
+    device: DeviceOption = None,
+    *,
+    join: Annotated[bool, typer.Option("--join", help="Add it to the committee.")] = False,
+) -> None:
+    """Train a model on partially labeled cases and register its weights in the workspace.
+
+    Example: atlasloop train cohort --name first --join
+    """
+    from flows.progress import shown
+    from flows.train import TrainOverrides
+    from flows.train import train as run
+
+    store = open_store(workspace, _device_flag(device))
+    overrides = TrainOverrides(preset=preset, steps=steps, seed=seed)
+    with shown(f"train {name}") as advance:
+        summary = run(store, data, name=name, overrides=overrides, join=join, advance=advance)
+    print_line(f"{name}: loss {summary.final_loss:.3f} after {summary.steps} steps, registered")
+
+
+@commands.command()
+@guarded
+def annotate(
+    workspace: WorkspaceOption = HERE,
+    device: DeviceOption = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many cases.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the summary as JSON here.")] = None,
+    *,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try failed cases again.")
+    ] = False,
+    prefect: PrefectOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Annotate all unfinished cases with the committee, then rank the queue.
+
+    Safe to stop at any time: a restart goes on with the cases that are not closed.
+
+    Example: atlasloop annotate --device cuda:0 --report report.json
+    """
+    from flows.reports import print_annotation, write_report
+
+    store = open_store(workspace, _device_flag(device))
+    if _as_flow(prefect=prefect):
+        summary = _annotate_as_flow(store, device, limit, retry_failed=retry_failed)
+    else:
+        summary = _annotate_here(store, limit, retry_failed=retry_failed)
+    if report is not None:
+        write_report(report, summary)
+    if as_json:
+        print_json(summary)
+    else:
+        print_annotation(summary)
+    summary.raise_for_failures()
+
+
+@commands.command()
+@guarded
+def triage(
+    workspace: WorkspaceOption = HERE,
+    *,
+    prefect: PrefectOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Rank the structures of all annotated cases anew.
+
+    Example: atlasloop triage
+    """
+    store = open_store(workspace)
+    if _as_flow(prefect=prefect):
+        counts = _flow("triage", store)
+    else:
+        from flows.triage import triage as run
+
+        counts = run(store)
+    if as_json:
+        print_json(counts)
+    else:
+        print_table("Queue", ["kind", "entries"], list(counts.items()))
+
+
+@commands.command()
+@guarded
+def split(workspace: WorkspaceOption = HERE, *, as_json: JsonOption = False) -> None:
+    """Freeze who trains, who decides at the gate and who is only reported; retrain does it too.
+
+    Example: atlasloop split
+    """
+    from flows.split import split as run
+
+    summary = run(open_store(workspace))
+    if as_json:
+        print_json(summary)
+    else:
+        print_table("Patients by role", ["role", "patients"], list(summary.patients.items()))
+
+
+@commands.command()
+@guarded
+def retrain(
+    workspace: WorkspaceOption = HERE,
+    data: Annotated[
+        list[Path] | None, typer.Option("--data", help="Cohort folder to train on as well.")
+    ] = None,
+    member: Annotated[
+        list[str] | None, typer.Option("--member", help="Only this member; all when left out.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps a member.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of patches and bootstrap.")] = 0,
+    *,
+    accept_underpowered: Annotated[
+        bool, typer.Option("--accept-underpowered", help="Promote what could not be decided.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the members on what people judged; the gate decides whether they come into force.
+
+    Example: atlasloop retrain --data cohort
+    """
+    from flows.progress import shown
+    from flows.reports import print_retraining
+    from flows.retrain import RetrainOptions
+    from flows.retrain import retrain as run
+
+    options = RetrainOptions(
+        cohorts=tuple(data or ()),
+        members=tuple(member or ()),
+        steps=steps,
+        seed=seed,
+        accept_underpowered=accept_underpowered,
+    )
+    store = open_store(workspace)
+    with shown("gate") as advance:
+        summary = run(store, options, advance=advance)
+    if as_json:
+        print_json(summary)
+    else:
+        print_retraining(summary)
+
+
+@commands.command()
+@guarded
+def serve(
+    workspace: WorkspaceOption = HERE,
+    annotate_every: Annotated[
+        str | None, typer.Option(help="Cron expression; empty for never.", metavar="CRON")
+    ] = None,
+    triage_every: Annotated[
+        str | None, typer.Option(help="Cron expression; empty for never.", metavar="CRON")
+    ] = None,
+    retrain_every: Annotated[
+        str | None, typer.Option(help="Cron expression; empty for never.", metavar="CRON")
+    ] = None,
+) -> None:
+    """Annotate new cases on a schedule, under Prefect, until Ctrl-C.
+
+    Reports to the server that PREFECT_API_URL names; without it, to one of its own on 127.0.0.1.
+
+    Example: atlasloop serve --annotate-every "*/15 * * * *"
+    """
+    from flows.serve import serve_schedule
+
+    crons = {
+        "annotate_every": annotate_every,
+        "triage_every": triage_every,
+        "retrain_every": retrain_every,
+    }
+    flags = {key: cron for key, cron in crons.items() if cron is not None}
+    serve_schedule(open_store(workspace, {"schedule": flags}), print_line)
+
+
+@commands.command()
+@guarded
+def demo(
+    out: Annotated[Path, typer.Argument(help="Folder to make.")] = Path("demo"),
+    ct: Annotated[
+        list[Path] | None, typer.Option("--ct", help="A CT of yours to annotate too.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal phantoms.")] = 0,
+) -> None:
+    """Go round once on procedural phantoms: train, annotate, rank, review, retrain.
+
+    Example: atlasloop demo --ct my_ct.nii.gz
+    """
+    from flows.demo import demo as run
+    from flows.demo import print_demo
+
+    print_demo(run(out, extra_cts=ct or [], seed=seed))
+
+
+def _as_flow(*, prefect: bool) -> bool:
+    return prefect or bool(os.environ.get("PREFECT_API_URL"))
+
+
+def _flow(name: str, store: Store, **parameters: Any) -> Any:  # noqa: ANN401 each flow has its own
+    """Run one of the flows in this process and return what it gives back."""
+    from flows.prefect_server import join_server
+
+    join_server(store.workspace)
+    from flows import scheduled
+
+    run = getattr(scheduled, name)
+    return scheduled.outcome(run(store.workspace.root, **parameters, return_state=True))
+
+
+def _annotate_as_flow(
+    store: Store, device: str | None, limit: int | None, *, retry_failed: bool
+) -> AnnotateSummary:
+    from flows.annotate import empty_summary
+
+    summary = _flow("annotate", store, device=device, limit=limit, retry_failed=retry_failed)
+    return summary or empty_summary(store)
+
+
+def _annotate_here(store: Store, limit: int | None, *, retry_failed: bool) -> AnnotateSummary:
+    from flows.annotate import annotate as run
+    from flows.progress import shown
+    from flows.triage import triage as rank
+
+    with shown("annotate") as advance:
+        summary = run(
+            store,
+            limit=limit,
+            retry_failed=retry_failed,
+            announce=lambda text: typer.echo(text, err=True),
+            advance=advance,
+        )
+    rank(store)
+    return summary
+
+
+def _device_flag(device: str | None) -> dict[str, Any]:
+    return {} if device is None else {"annotate": {"device": device}}

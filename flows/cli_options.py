@@ -1,0 +1,39 @@
+"""What the commands share: options, and opening the workspace that they name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from storage.store import Store
+
+WorkspaceOption = Annotated[
+    Path,
+    typer.Option("-w", "--workspace", envvar="ATLASLOOP_WORKSPACE", help="The workspace folder."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+DeviceOption = Annotated[
+    str | None, typer.Option("-d", "--device", help="auto, cpu, cuda or cuda:N.")
+]
+PrefectOption = Annotated[
+    bool,
+    typer.Option("--prefect", help="As a Prefect flow; so too where PREFECT_API_URL is set."),
+]
+HERE = Path()
+
+
+def open_store(workspace: Path, flags: dict[str, Any] | None = None) -> Store:
+    """Open a workspace with the settings that flags override.
+
+    Raises:
+        UsageError: The folder is no workspace, or a setting is wrong.
+    """
+    from configs.settings import load_settings
+    from storage.store import Store
+    from storage.workspace import open_workspace
+
+    settings = load_settings(open_workspace(workspace).settings_path, flags).settings
+    return Store.open(workspace, settings)

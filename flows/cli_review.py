@@ -1,0 +1,208 @@
+"""Commands round what people look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from flows.boundary import guarded
+from flows.cli_options import (
+    HERE,
+    JsonOption,
+    WorkspaceOption,
+    open_store,
+)
+from flows.tables import print_json, print_line
+
+if TYPE_CHECKING:
+    pass
+
+commands = typer.Typer()
+
+
+@commands.command()
+@guarded
+def queue(
+    workspace: WorkspaceOption = HERE,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="Entries of each kind.")] = 20,
+    structure: Annotated[
+        str | None, typer.Option("--structure", help="Only this structure.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with pictures here.")
+    ] = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is probably wrong, worst first.
+
+    Example: atlasloop queue -n 10 --html queue.html
+    """
+    from flows.queue import show_queue
+    from flows.reports import print_queue
+
+    store = open_store(workspace)
+    shown_queue = show_queue(store, limit=limit, structure=structure)
+    if html is not None:
+        from flows.queue_page import write_queue_page
+
+        write_queue_page(store, shown_queue, html)
+    if as_json:
+        print_json(shown_queue)
+    else:
+        print_queue(shown_queue)
+    if html is not None and not as_json:
+        print_line(f"page with pictures: {html}")
+
+
+@commands.command()
+@guarded
+def review(
+    workspace: WorkspaceOption = HERE,
+    reader: Annotated[
+        str | None, typer.Option("--reader", help="Who reviews; goes into every verdict.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=1024, max=65535, help="On 127.0.0.1.")
+    ] = None,
+    *,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the address only.")
+    ] = False,
+) -> None:
+    """Look at the queue in a browser on this machine, and accept, correct or reject labels.
+
+    Example: atlasloop review --reader anna
+    """
+    from flows.review import review as run
+
+    flags = {"reader": reader, "port": port}
+    given = {name: value for name, value in flags.items() if value is not None}
+    run(
+        open_store(workspace, {"review": given}),
+        announce=print_line,
+        open_browser=not no_browser,
+    )
+
+
+@commands.command()
+@guarded
+def assign(
+    reader: Annotated[str | None, typer.Option("--reader", help="Who is to read.")] = None,
+    structure: Annotated[
+        list[str] | None, typer.Option("--structure", help="What to draw; may be repeated.")
+    ] = None,
+    case: Annotated[
+        list[str] | None, typer.Option("--case", help="A case id; may be repeated.")
+    ] = None,
+    random: Annotated[
+        int | None,
+        typer.Option("--random", min=1, help="So many cases that are new to the reader."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice of cases.")] = 0,
+    workspace: WorkspaceOption = HERE,
+    *,
+    allow_seen: Annotated[
+        bool,
+        typer.Option("--allow-seen", help="Also what the reader saw with the AI's mask."),
+    ] = False,
+    list_open: Annotated[bool, typer.Option("--list", help="Only show what is open.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a reader cases to draw without the AI's mask; assigning again is a second reading.
+
+    Example: atlasloop assign --reader anna --structure liver --structure spleen --random 17
+    """
+    from flows.agreement_tables import print_assignments
+    from flows.assign import AssignRequest, open_readings
+    from flows.assign import assign as run
+
+    store = open_store(workspace)
+    if list_open:
+        title, shown = "Open readings", open_readings(store, reader)
+    else:
+        request = AssignRequest(
+            reader=reader,
+            structures=tuple(structure or ()),
+            case_ids=tuple(case or ()),
+            random=random,
+            seed=seed,
+            allow_seen=allow_seen,
+        )
+        title, shown = "Assigned", run(store, request)
+    if as_json:
+        print_json(shown)
+    else:
+        print_assignments(title, shown)
+
+
+@commands.command()
+@guarded
+def agreement(
+    between: Annotated[
+        tuple[str, str] | None,
+        typer.Option(help="Two label sources, such as committee reader:anna; see --list."),
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", help="One more source; every two are compared. May be repeated."),
+    ] = None,
+    structure: Annotated[
+        list[str] | None, typer.Option("--structure", help="Only this one; may be repeated.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write a row a case here, a row a structure beside it.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw a .png or .svg.")] = None,
+    role: Annotated[
+        Literal["train", "gate", "report"] | None,
+        typer.Option("--role", help="Only patients of this role; `report` trained no model."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the intervals' draws.")] = 0,
+    workspace: WorkspaceOption = HERE,
+    *,
+    list_sources: Annotated[
+        bool, typer.Option("--list", help="Only show what can be compared.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare label sources on the cases that both have: overlap, surfaces, lesions.
+
+    Example: atlasloop agreement --between committee reader:anna/independent --plot agreement.png
+    """
+    from flows.agreement import agreement as run
+    from flows.agreement_csv import write_agreement_csv
+    from flows.agreement_plot import check_plot_path, write_agreement_plot
+    from flows.agreement_tables import print_agreement, print_sources
+    from flows.progress import shown
+    from storage.label_sources import known_sources
+
+    store = open_store(workspace)
+    if list_sources or between is None:
+        sources = known_sources(store)
+        if as_json:
+            print_json(sources)
+        else:
+            print_sources(sources)
+        return
+    if plot is not None:
+        check_plot_path(plot)
+    with shown("agreement") as advance:
+        pairs = run(
+            store,
+            [*between, *(also or ())],
+            structures=structure or (),
+            role=role,
+            seed=seed,
+            advance=advance,
+        )
+    if as_json:
+        print_json(pairs)
+    else:
+        print_agreement(pairs)
+    if csv is not None:
+        write_agreement_csv(csv, pairs)
+    if plot is not None:
+        write_agreement_plot(plot, pairs)
