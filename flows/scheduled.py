@@ -111,7 +111,7 @@ def triage(workspace: Path, *, skip_if_running: bool = False) -> State[Any]:
     with _private_faults(), _single(store, "triage") as alone:
         if skip_if_running and not alone:
             return Completed(message="an earlier run of this flow is still at work")
-        counts = rank.with_options(**_retries(store))(store)
+        counts = rank.with_options(**_retries(store))(store.workspace.root)
     listed = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     return Completed(message=f"queue: {listed}", data=counts)
 
@@ -154,12 +154,15 @@ def annotate_chunk(run: AnnotationRun, case_ids: Sequence[str]) -> State[Any]:
 
 
 @task(name="rank", persist_result=False, cache_policy=NO_CACHE)
-def rank(store: Store) -> dict[str, int]:
-    """Rank the queue; the snapshot is one transaction, so trying again is safe."""
+def rank(workspace: Path) -> dict[str, int]:
+    """Rank the queue; the snapshot is one transaction, so trying again is safe.
+
+    Takes the folder: Prefect looks into every argument of a task, settings and all.
+    """
     from flows.triage import triage as run
 
     with _private_faults(), started_by(prefect_flow_run=flow_run.get_id()):
-        return run(store)
+        return run(_open(workspace))
 
 
 def deployments(workspace: Path, schedule: ScheduleSettings) -> list[RunnerDeployment]:
@@ -257,7 +260,7 @@ def _rank_if_stale(store: Store) -> None:
     with store.read() as connection:
         stale = is_queue_stale(connection, committee_id)
     if stale:
-        rank.with_options(**_retries(store))(store)
+        rank.with_options(**_retries(store))(store.workspace.root)
 
 
 @contextmanager
