@@ -99,7 +99,7 @@ class RetrainSettings(_Section):
 
     steps: int = Field(default=400, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
-    correction_share: float = Field(default=0.5, gt=0, le=1)
+    correction_share: float = Field(default=0.2, gt=0, le=1)
     gate_share: float = Field(default=0.15, gt=0, lt=0.5)
     report_share: float = Field(default=0.15, gt=0, lt=0.5)
     split_seed: int = Field(default=0, ge=0)

@@ -20,9 +20,8 @@ from model.checkpoint import load_checkpoint, save_checkpoint
 from model.training import TrainingSettings, train_member
 from model.training_samples import TrainingSample
 from storage.cases import CaseRow, all_cases
+from storage.label_masks import read_label
 from storage.labels import LabelMask
-from storage.masks import decode_mask
-from storage.predictions import nested_box
 from storage.store import Store
 from storage.volume import Volume
 
@@ -161,9 +160,8 @@ def _sample(
     file = existing_file(case)
     volume = Volume.open(file.path, limits=volume_limits(store.settings.intake))
     hu = volume.read_ras(expected_sha256=file.sha256)
-    masks = {}
-    for structure, mask in labels.items():
-        data = None if mask.object is None else store.objects.read(mask.object)
-        box = None if mask.box is None else nested_box(mask.box)
-        masks[structure] = decode_mask(data, box, volume.grid)
+    masks = {
+        structure: read_label(store.objects, mask, volume.grid.ras_shape)
+        for structure, mask in labels.items()
+    }
     return TrainingSample(hu, volume.grid.ras_spacing_mm, masks, weight)

@@ -21,9 +21,8 @@ from model.grid import Box
 from model.metrics import Mask
 from storage.cases import CaseRow
 from storage.grid import Grid
+from storage.label_masks import read_label_crop
 from storage.labels import LabelMask
-from storage.masks import decode_crop
-from storage.predictions import nested_box
 from storage.store import Store
 from storage.volume import Volume
 
@@ -153,11 +152,10 @@ def _results(
 
 def read_reference(store: Store, label: LabelMask, grid: Grid) -> tuple[Mask | None, Box | None]:
     """Return a label as a crop in RAS order with its box, or None twice where it is absent."""
-    if label.object is None or label.box is None:
+    found = read_label_crop(store.objects, label, grid.ras_shape)
+    if found is None:
         return None, None
-    box = nested_box(label.box)
-    crop = decode_crop(store.objects.read(label.object), box, grid)
-    (i0, i1), (j0, j1), (k0, k1) = grid.box_to_ras(box)
+    ((i0, i1), (j0, j1), (k0, k1)), crop = found
     return crop.view(np.bool_), Box((i0, j0, k0), (i1, j1, k1))
 
 

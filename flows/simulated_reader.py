@@ -20,9 +20,10 @@ from model.metrics import Agreement, dice
 from model.simulated_reader import outline
 from storage.claims import claim_items
 from storage.grid import Grid
+from storage.label_masks import read_label
 from storage.labels import ABSENT, LabelMask, base_of
-from storage.masks import decode_mask, encode_mask
-from storage.predictions import current_prediction, flat_box, manifest_grid, nested_box
+from storage.masks import encode_mask
+from storage.predictions import current_prediction, flat_box, manifest_grid
 from storage.store import Store
 from storage.verdicts import Verdict, VerdictKind, give_verdict
 
@@ -67,7 +68,7 @@ class SimulatedReader:
             if base is None:
                 continue
             version, shown = base
-            before = self._decoded(shown, grid)
+            before = read_label(self.store.objects, shown, grid.ras_shape)
             kind = self._kind(before, own)
             verdict = Verdict(
                 case_id=case_id,
@@ -149,11 +150,6 @@ class SimulatedReader:
         score = dice(shown, own)
         near = not isinstance(score, Agreement) and score >= self.skill.accept_dsc
         return "accept" if near else "correct"
-
-    def _decoded(self, label: LabelMask, grid: Grid) -> Mask:
-        if label.object is None or label.box is None:
-            return np.zeros(grid.ras_shape, np.bool_)
-        return decode_mask(self.store.objects.read(label.object), nested_box(label.box), grid)
 
     def _put(self, mask: Mask, grid: Grid) -> LabelMask:
         i, j, k = grid.ras_shape
