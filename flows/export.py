@@ -34,12 +34,8 @@ from storage.grid import Grid
 from storage.label_masks import read_label
 from storage.mask_file import write_uint8_nifti
 from storage.predictions import manifest_grid
-from storage.releases import (
-    Release,
-    ReleasedCase,
-    freeze_release,
-    read_release,
-)
+from storage.released_labels import ReleasedCase
+from storage.releases import Release, freeze_release, read_release
 from storage.store import Store
 from storage.volume import Volume
 

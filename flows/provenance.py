@@ -9,7 +9,8 @@ from configs.layouts import LayoutName
 from flows.export_layouts import Document, release_facts
 from storage.export_folder import ExportedFile
 from storage.grid import Grid
-from storage.releases import LeftOut, Release, ReleasedCase, ReleasedLabel, ReleasedVerdict
+from storage.released_labels import LeftOut, ReleasedCase, ReleasedLabel, ReleasedVerdict
+from storage.releases import Release
 
 SCHEMA = 1
 

@@ -17,11 +17,12 @@ from flows.gate import Rivals, observe, running
 from flows.progress import Advance, silent
 from flows.runs import recorded_run
 from flows.split import split
-from flows.train import FittedModel
+from flows.train import FittedModel, training_cases
 from model.gate import GateDecision, GatePolicy, decide
 from storage.canonical_json import JsonObject
 from storage.cases import all_cases
 from storage.gates import Challenge, record_gate
+from storage.intake_record import inspect_file
 from storage.labels import (
     LabelMask,
     LabelVersion,
@@ -102,6 +103,7 @@ def retrain(
     committee = configured_committee(store)
     members = _chosen(committee, options.members)
     labels = corrections(store)
+    check_cohorts(store, options.cohorts)
     facts = {
         "members": [member.name for member in members],
         "labels": len(labels),
@@ -179,6 +181,30 @@ def corrections(store: Store) -> tuple[TrainingLabel, ...]:
             "are none yet: review some with `atlasloop review`"
         )
     return tuple(kept)
+
+
+def check_cohorts(store: Store, cohorts: Sequence[Path]) -> None:
+    """Refuse cohort folders that hold a scan of a patient who judges or is reported.
+
+    Raises:
+        UsageError: One does; training on it would spoil the gate.
+        CaseError: A CT of a cohort cannot be read.
+    """
+    with store.read() as connection:
+        roles = patient_roles(connection)
+        frozen = {
+            case.case_id
+            for case in all_cases(connection)
+            if roles.get(case.patient_id) in ("gate", "report")
+        }
+    for folder in cohorts:
+        known = {inspect_file(case.ct_path).case_id for case in training_cases(folder)}
+        if known & frozen:
+            raise UsageError(
+                "what trains a model must never judge it: "
+                f"{folder.name} holds {', '.join(sorted(known & frozen))}, whose patients are set "
+                "aside for the gate or the report; leave these cases out of --data"
+            )
 
 
 def fine_tune_job(

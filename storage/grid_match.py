@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import numpy as np
@@ -12,6 +13,28 @@ from storage.grid import Grid
 MAX_DISTANCE_VOXELS = 0.05
 """Farthest that a corner voxel may lie off, in voxels of the smallest spacing: float32 headers that
 another tool wrote again differ far less, a shift by half a voxel far more."""
+
+
+def corner_distance_mm(found: Grid, expected: Grid) -> float:
+    """Return how far the farthest corner voxel of one grid lies from the other's, in RAS order.
+
+    Infinite where the shapes differ. Axes may be permuted and flipped.
+    """
+    if found.ras_shape != expected.ras_shape:
+        return math.inf
+    ends = [(0, length - 1) for length in expected.ras_shape]
+    corners = np.array([(*corner, 1) for corner in product(*ends)])
+    difference = np.array(found.ras_affine) - np.array(expected.ras_affine)
+    return float(np.linalg.norm((difference @ corners.T)[:3], axis=0).max())
+
+
+def is_same_grid(found: Grid, expected: Grid) -> bool:
+    """Whether the voxels of two grids are the same ones, whatever the order of the axes."""
+    return corner_distance_mm(found, expected) <= _limit_mm(expected)
+
+
+def _limit_mm(expected: Grid) -> float:
+    return MAX_DISTANCE_VOXELS * min(expected.spacing_mm)
 
 
 def check_same_grid(found: Grid, expected: Grid, name: str) -> None:
@@ -33,11 +56,7 @@ def check_same_grid(found: Grid, expected: Grid, name: str) -> None:
             f"{name} must lie on its CT's grid, {expected.ras_shape} voxels along R, A, S, got "
             f"{found.ras_shape}; resample it onto the CT with nearest neighbour",
         )
-    ends = [(0, length - 1) for length in expected.ras_shape]
-    corners = np.array([(*corner, 1) for corner in product(*ends)])
-    difference = np.array(found.ras_affine) - np.array(expected.ras_affine)
-    farthest_mm = float(np.linalg.norm((difference @ corners.T)[:3], axis=0).max())
-    limit_mm = MAX_DISTANCE_VOXELS * min(expected.spacing_mm)
+    farthest_mm, limit_mm = corner_distance_mm(found, expected), _limit_mm(expected)
     if farthest_mm > limit_mm:
         raise CaseError(
             Reason.GRID_MISMATCH,

@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from storage.predictions import CONSENSUS, FlatBox
+from storage.predictions import CONSENSUS, FlatBox, row_box
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -239,5 +239,4 @@ def label_mask(digest: str | None, box: Sequence[int] | None, voxels: int) -> La
     """Return what a row says: a mask, or ``ABSENT`` where it names no object."""
     if digest is None or box is None:
         return ABSENT
-    i0, i1, j0, j1, k0, k1 = box
-    return LabelMask(digest, (i0, i1, j0, j1, k0, k1), voxels)
+    return LabelMask(digest, row_box(box), voxels)

@@ -144,7 +144,7 @@ def masks_of(connection: Connection, prediction_id: str, structure: str) -> list
            WHERE prediction_id = ? AND structure = ? ORDER BY member <> ?, member""",
         [prediction_id, structure, CONSENSUS],
     ).fetchall()
-    return [StoredMask(m, s, o, _row_box(box), voxels) for m, s, o, box, voxels in rows]
+    return [StoredMask(m, s, o, row_box(box), voxels) for m, s, o, box, voxels in rows]
 
 
 def maps_of(connection: Connection, prediction_id: str, structure: str) -> list[StoredMap]:
@@ -153,7 +153,7 @@ def maps_of(connection: Connection, prediction_id: str, structure: str) -> list[
         "SELECT kind, structure, object, box FROM maps WHERE prediction_id = ? AND structure = ?",
         [prediction_id, structure],
     ).fetchall()
-    return [StoredMap(k, s, o, _row_box(box)) for k, s, o, box in rows]
+    return [StoredMap(k, s, o, row_box(box)) for k, s, o, box in rows]
 
 
 def masks_of_case(connection: Connection, prediction_id: str) -> dict[str, list[StoredMask]]:
@@ -165,7 +165,7 @@ def masks_of_case(connection: Connection, prediction_id: str) -> dict[str, list[
     ).fetchall()
     found: dict[str, list[StoredMask]] = {}
     for member, structure, digest, box, voxels in rows:
-        mask = StoredMask(member, structure, digest, _row_box(box), voxels)
+        mask = StoredMask(member, structure, digest, row_box(box), voxels)
         found.setdefault(structure, []).append(mask)
     return found
 
@@ -179,7 +179,7 @@ def maps_of_case(connection: Connection, prediction_id: str) -> dict[str, list[S
     ).fetchall()
     found: dict[str, list[StoredMap]] = {}
     for kind, structure, digest, box in rows:
-        found.setdefault(structure, []).append(StoredMap(kind, structure, digest, _row_box(box)))
+        found.setdefault(structure, []).append(StoredMap(kind, structure, digest, row_box(box)))
     return found
 
 
@@ -233,6 +233,7 @@ def manifest_grid(store: Store, prediction_id: str, connection: Connection) -> G
     return Grid.from_json(json.loads(store.objects.read(row[0]))["grid"])
 
 
-def _row_box(values: Sequence[int]) -> FlatBox:
+def row_box(values: Sequence[int]) -> FlatBox:
+    """Return the six numbers of a row or a JSON list as a box."""
     i0, i1, j0, j1, k0, k1 = values
     return (i0, i1, j0, j1, k0, k1)

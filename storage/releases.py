@@ -16,99 +16,27 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Literal
 
 import duckdb
 
 from configs.errors import StorageError, UsageError
 from configs.taxonomy import load_taxonomy
 from storage.canonical_json import JsonObject, sha256_hex, to_bytes
-from storage.labels import LabelMask, LabelVersion, current_labels
-from storage.predictions import CONSENSUS, FlatBox
+from storage.labels import LabelVersion, current_labels
+from storage.predictions import CONSENSUS, row_box
+from storage.released_labels import (
+    LeftOut,
+    ReleasedCase,
+    ReleasedLabel,
+    ReleasedVerdict,
+    Review,
+    case_from_json,
+)
 from storage.store import Store
 
 Connection = duckdb.DuckDBPyConnection
 
-Review = Literal["reviewed", "deferred", "linked", "unreviewed"]
 _JUDGED = ("accept", "correct", "absent")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReleasedVerdict:
-    """The last verdict on a structure.
-
-    Attributes:
-        at: When it was recorded, UTC, ISO 8601.
-    """
-
-    verdict_id: str
-    verdict: str
-    reader: str
-    tags: tuple[str, ...]
-    at: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReleasedLabel:
-    """The label of one structure of one case.
-
-    Attributes:
-        label_id: A label version, or the prediction whose consensus it is.
-        object: The mask object; None where the structure is absent.
-        box: Where the object lies, in the axis order of the object itself; None where absent.
-        source: ``reader:NAME`` or ``committee:ID``.
-        review: ``reviewed``: somebody judged it as a whole; ``deferred``: somebody could not;
-            ``linked``: it only changed with a neighbour; ``unreviewed``: a model made it and nobody
-            has seen it.
-        parent: What the version was made from.
-        made_at: When it was recorded, UTC, ISO 8601.
-    """
-
-    structure: str
-    label_id: str
-    object: str | None
-    box: FlatBox | None
-    voxels: int
-    source: str
-    review: Review
-    verdict: ReleasedVerdict | None
-    parent: str | None
-    made_at: str
-
-    @property
-    def mask(self) -> LabelMask:
-        """The label as a mask."""
-        return LabelMask(self.object, self.box, self.voxels)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOut:
-    """A structure that was rejected and not corrected."""
-
-    structure: str
-    verdict: ReleasedVerdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReleasedCase:
-    """One case of a release.
-
-    Attributes:
-        content_id: SHA-256 of the CT's content, see ``identity.content_id``.
-        prediction_id: The case's newest prediction.
-        manifest: Its manifest, which holds the grid.
-        members: Name, family and weights of the models that voted.
-        labels: In the taxonomy's order.
-    """
-
-    case_id: str
-    content_id: str
-    prediction_id: str
-    manifest: str
-    committee_id: str
-    members: tuple[JsonObject, ...]
-    labels: tuple[ReleasedLabel, ...]
-    left_out: tuple[LeftOut, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,7 +232,7 @@ def _consensus_labels(connection: Connection) -> dict[str, dict[str, ReleasedLab
             structure=structure,
             label_id=prediction_id,
             object=digest,
-            box=None if box is None else _flat(box),
+            box=None if box is None else row_box(box),
             voxels=voxels,
             source=f"committee:{committee_id}",
             review="unreviewed",
@@ -379,30 +307,5 @@ def _release(store: Store, row: ReleaseRow) -> Release:
         release_id=row.release_id,
         name=row.name,
         head_hash=row.head_hash,
-        cases=tuple(_case_of(entry) for entry in content["cases"]),
+        cases=tuple(case_from_json(entry) for entry in content["cases"]),
     )
-
-
-def _case_of(entry: JsonObject) -> ReleasedCase:
-    labels = tuple(_label_of(label) for label in entry["labels"])
-    left_out = tuple(
-        LeftOut(structure=left["structure"], verdict=_verdict_of(left["verdict"]))
-        for left in entry["left_out"]
-    )
-    members = tuple(entry["members"])
-    return ReleasedCase(**{**entry, "labels": labels, "left_out": left_out, "members": members})
-
-
-def _label_of(entry: JsonObject) -> ReleasedLabel:
-    box = None if entry["box"] is None else _flat(entry["box"])
-    verdict = None if entry["verdict"] is None else _verdict_of(entry["verdict"])
-    return ReleasedLabel(**{**entry, "box": box, "verdict": verdict})
-
-
-def _verdict_of(entry: JsonObject) -> ReleasedVerdict:
-    return ReleasedVerdict(**{**entry, "tags": tuple(entry["tags"])})
-
-
-def _flat(values: list[int]) -> FlatBox:
-    i0, i1, j0, j1, k0, k1 = values
-    return (i0, i1, j0, j1, k0, k1)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from configs.errors import CaseError, Reason, UsageError
 from storage.grid import Box, Grid, box_slices
+from storage.grid_match import is_same_grid
 from storage.image_faults import VolumeLimits, check_forms_agree, check_geometry, check_shape
 from storage.image_stream import ImageStream
 from storage.masks import crop_grid
@@ -28,7 +29,6 @@ _NAME = "the uploaded file"
 _LIMITS = VolumeLimits()
 _SLAB_BYTES = 1 << 22
 _SHOWN_VALUES = 8
-_LARGEST_SHIFT_VOXELS = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +100,7 @@ def _matching_box(sent: Grid, grid: Grid, region_ras: Box | None) -> Box:
     whole: Box = ((0, i), (0, j), (0, k))
     allowed = [whole] if region_ras is None else [region_ras, whole]
     for box_ras in allowed:
-        if _is_same(sent, crop_grid(grid, grid.box_from_ras(box_ras))):
+        if is_same_grid(sent, crop_grid(grid, grid.box_from_ras(box_ras))):
             return box_ras
     whose = "the CT" if region_ras is None else "the region or the CT"
     expected = " or ".join(_words(crop_grid(grid, grid.box_from_ras(box))) for box in allowed)
@@ -108,16 +108,6 @@ def _matching_box(sent: Grid, grid: Grid, region_ras: Box | None) -> Box:
         f"a mask must lie on the grid of {whose} it is for, that is {expected}; got "
         f"{_words(sent)}; draw on the file that was downloaded here and save without resampling"
     )
-
-
-def _is_same(sent: Grid, expected: Grid) -> bool:
-    if sent.ras_shape != expected.ras_shape:
-        return False
-    difference = np.array(sent.ras_affine) - np.array(expected.ras_affine)
-    ends = [(0, length - 1) for length in expected.ras_shape]
-    corners = np.array([(i, j, k, 1) for i in ends[0] for j in ends[1] for k in ends[2]])
-    farthest_mm = float(np.linalg.norm((difference @ corners.T)[:3], axis=0).max())
-    return farthest_mm <= _LARGEST_SHIFT_VOXELS * min(expected.spacing_mm)
 
 
 def _words(grid: Grid) -> str:

@@ -88,7 +88,9 @@ def test_model_loads_no_file_database_scheduler_or_page_library() -> None:
 def test_the_module_on_monai_imports_where_those_libraries_are_missing() -> None:
     absent = "dict.fromkeys(['nibabel', 'duckdb', 'prefect', 'streamlit'])"
 
-    run_python(f"import sys; sys.modules.update({absent}); import {NEEDS_MONAI}")
+    code = f"import sys; sys.modules.update({absent}); import {NEEDS_MONAI}; print('imported')"
+
+    assert run_python(code).strip() == "imported"
 
 
 @pytest.mark.parametrize(

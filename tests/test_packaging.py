@@ -150,8 +150,8 @@ def test_no_tracked_file_holds_a_path_of_one_machine() -> None:
     [
         ("cd /wo" + "rk/main", True),
         ('open("/ho' + 'me/me/ct.nii")', True),
-        ("~/work/ct", False),
-        ("shared/work/ct", False),
+        ("~/wo" + "rk/ct", False),
+        ("shared/wo" + "rk/ct", False),
         ("https://host/home/page", False),
     ],
 )

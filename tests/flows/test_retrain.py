@@ -10,12 +10,21 @@ from configs.errors import ConflictError, UsageError
 from flows.annotate import annotate
 from flows.fine_tune import fine_tune, training_samples
 from flows.intake import intake
-from flows.retrain import RetrainOptions, corrections, fine_tune_job, retrain
+from flows.phantom import make_cohort
+from flows.retrain import (
+    RetrainOptions,
+    check_cohorts,
+    corrections,
+    fine_tune_job,
+    retrain,
+)
 from flows.split import split
 from flows.triage import triage
+from storage.assignments import assign_readings
 from storage.claims import claim_items
+from storage.cohort import read_cohort
 from storage.gates import Challenge, last_gate, record_gate
-from storage.labels import LabelMask, base_of
+from storage.labels import ABSENT, LabelMask, base_of, reference_labels, version_json
 from storage.masks import encode_mask
 from storage.model_registry import configured_committee, registered_models
 from storage.predictions import flat_box
@@ -210,3 +219,55 @@ def test_a_champion_that_was_replaced_meanwhile_is_a_conflict(annotated: Store) 
 def test_an_unknown_member_is_named(annotated: Store) -> None:
     with pytest.raises(UsageError, match="members are m0, m1; got m7"):
         retrain(annotated, RetrainOptions(members=("m7",)))
+
+
+def read_alone(store: Store, case_id: str, mask: LabelMask | None) -> None:
+    """One structure, liver, drawn without the AI's mask; absent without a mask."""
+    assign_readings(store, reader="ben", case_ids=[case_id], structures=["liver"])
+    verdict = Verdict(
+        case_id=case_id,
+        structure="liver",
+        verdict="absent" if mask is None else "correct",
+        reader="ben",
+        base_version=None,
+        request_id=f"alone-{mask is None}",
+        opened_at=NOW,
+        active_s=1.0,
+        reading="independent",
+        mask=mask,
+    )
+    give_verdict(store, verdict, now=NOW)
+
+
+def test_a_reading_without_the_ais_mask_judges_before_dataset_and_review(annotated: Store) -> None:
+    _, gate, _ = give_roles(annotated, "train", "gate", "report")
+
+    def reference() -> LabelMask:
+        with annotated.read() as connection:
+            return reference_labels(connection, role="gate")[gate, "liver"].mask
+
+    block = drawn(annotated, gate)
+    judge(annotated, gate, "liver", "correct", block)
+    reviewed = reference()
+    read_alone(annotated, gate, None)
+    read = reference()
+    with annotated.transaction() as transaction:
+        version = version_json("liver", block, parent=None)
+        transaction.record(
+            "labels.imported", {"case_id": gate, "dataset": "later", "versions": [version]}
+        )
+
+    assert (reviewed, read) == (block, ABSENT)
+    assert reference() == ABSENT
+
+
+def test_a_cohort_with_a_frozen_patients_scan_is_refused(annotated: Store, tmp_path) -> None:
+    make_cohort(tmp_path / "sites", cases=1, seed=3, sites=["aspen"], workers=1)
+    (case,) = read_cohort(tmp_path / "sites").cases
+    (taken,) = intake(annotated, [case.ct_path]).taken
+    patient = dict(cases(annotated))[taken.case_id]
+    check_cohorts(annotated, [tmp_path / "sites"])
+    freeze_roles(annotated, {patient: "report"})
+
+    with pytest.raises(UsageError, match=f"never judge it: sites holds {taken.case_id}"):
+        check_cohorts(annotated, [tmp_path / "sites"])

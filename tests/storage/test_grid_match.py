@@ -3,7 +3,7 @@ import pytest
 
 from configs.errors import CaseError
 from storage.grid import Grid
-from storage.grid_match import check_same_grid
+from storage.grid_match import check_same_grid, is_same_grid
 
 RAS = Grid.from_affine((4, 5, 6), np.diag([2.0, 3.0, 4.0, 1.0]))
 
@@ -26,6 +26,8 @@ def shifted(mm):
 def test_one_grid_under_any_axis_order_is_accepted(found):
     check_same_grid(found, RAS, "mask.nii.gz")
 
+    assert is_same_grid(found, RAS)
+
 
 @pytest.mark.parametrize(
     ("found", "match"),
@@ -41,3 +43,4 @@ def test_another_grid_is_refused_with_the_distance(found, match):
         check_same_grid(found, RAS, "mask.nii.gz")
 
     assert caught.value.reason == "grid_mismatch"
+    assert not is_same_grid(found, RAS)
