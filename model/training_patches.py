@@ -42,10 +42,12 @@ class TrainingBatch:
     Attributes:
         images: Intensities in [0, 1], float32, shape (B, 1, I, J, K).
         targets: One a patch.
+        case_ids: Where each patch comes from.
     """
 
     images: Tensor
     targets: tuple[PatchTarget, ...]
+    case_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,8 @@ class PatchSampler:
             image, words = self._patch(sample, generator)
             images.append(image)
             targets.append(self._target(sample, words, generator))
-        return TrainingBatch(torch.stack(images)[:, None], tuple(targets))
+        names = tuple(self.samples[number].case_id for number in chosen)
+        return TrainingBatch(torch.stack(images)[:, None], tuple(targets), names)
 
     def _target(
         self, sample: PreparedSample, words: Tensor, generator: torch.Generator

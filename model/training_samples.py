@@ -29,12 +29,14 @@ class TrainingSample:
         masks: The annotated structures, shape (I, J, K) each. An annotated structure that is
             absent is all False; a structure that is not annotated is not a key.
         weight: How often it is drawn, relative to the other cases; above 0.
+        case_id: What messages call the case; never a path or a patient.
     """
 
     hu: npt.NDArray[np.int16]
     spacing_mm: tuple[float, float, float]
     masks: Mapping[str, npt.NDArray[np.bool_]]
     weight: float = 1.0
+    case_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class PreparedSample:
         annotated: Positions of the annotated structures, ascending, int64, shape (A,).
         centres: Voxels inside each annotated structure that is present, int64, shape (n, 3).
         weight: How often the case is drawn, relative to the others.
+        case_id: What messages call the case.
     """
 
     image: Tensor
@@ -54,6 +57,7 @@ class PreparedSample:
     annotated: Tensor
     centres: Mapping[int, Tensor]
     weight: float = 1.0
+    case_id: str = ""
 
 
 def prepare_samples(
@@ -144,6 +148,7 @@ def _prepare(
         annotated=torch.tensor(annotated, dtype=torch.int64),
         centres=centres,
         weight=sample.weight,
+        case_id=sample.case_id,
     )
 
 

@@ -10,12 +10,12 @@ import torch
 
 from configs.errors import ConfigError, ModelError
 from model.inference_settings import InferenceSettings
+from model.optimizer import learning_rate_factor
 from model.query_dot_head import QueryDotHead
 from model.training import (
     DivergedError,
     TrainedMember,
     TrainingSettings,
-    learning_rate_factor,
     new_network,
     train_member,
 )
