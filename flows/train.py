@@ -122,8 +122,7 @@ def train(
     """
     folders = [data] if isinstance(data, Path) else list(data)
     plan = new_plan(store, folders, name=name, overrides=overrides)
-    member = _member(store, plan.name, plan.family, join=join)
-    return _carry_out(store, plan, member if join else None, None, watch or TrainingWatch())
+    return train_plan(store, plan, join=join, watch=watch)
 
 
 def resume(
@@ -146,8 +145,37 @@ def resume(
     if run.is_finished:
         raise UsageError(f"a training that ended is not resumed, {run.run_id} did; begin a new one")
     plan = TrainingPlan.from_description(run.description)
+    return train_plan(store, plan, join=join, resumed=run, watch=watch)
+
+
+def train_plan(
+    store: Store,
+    plan: TrainingPlan,
+    *,
+    join: bool = False,
+    resumed: TrainingRun | None = None,
+    watch: TrainingWatch | None = None,
+) -> TrainSummary | None:
+    """Carry out a plan, from the newest state of its run where there is one; see ``train``."""
     member = _member(store, plan.name, plan.family, join=join)
-    return _carry_out(store, plan, member if join else None, run, watch or TrainingWatch())
+    watch = watch or TrainingWatch()
+    device = choose_device(store.settings.annotate.device)
+    cases = training_cases(plan.data)
+    with (
+        joined_ranks(device, store.settings.train.backend) as ranks,
+        stop_signals() as stop,
+        _open_run(store, plan, cases, resumed, ranks) as run,
+    ):
+        loop = _loop(store, plan, run, ranks, watch if ranks.writes else TrainingWatch())
+        trained = _train(loop, cases, stop)
+        if not ranks.writes:
+            return None
+        fitted = _fitted(plan, trained, cases)
+        summary = replace(register(store, plan.name, fitted), run_id=run.run_id)
+        if join:
+            join_committee(store.workspace, member)
+        run.finish({"weights": summary.model.weights, "final_loss": fitted.final_loss})
+    return summary
 
 
 def train_committee(store: Store, data: Path, presets: Sequence[MemberPreset]) -> None:
@@ -221,32 +249,6 @@ def training_cases(data: Path | Sequence[Path]) -> Sequence[CohortCase]:
         names = ", ".join(str(folder) for folder in folders)
         raise ModelError(f"{names} holds no case to train on: its sites are never trained on")
     return kept
-
-
-def _carry_out(
-    store: Store,
-    plan: TrainingPlan,
-    member: MemberSettings | None,
-    resumed: TrainingRun | None,
-    watch: TrainingWatch,
-) -> TrainSummary | None:
-    device = choose_device(store.settings.annotate.device)
-    cases = training_cases(plan.data)
-    with (
-        joined_ranks(device, store.settings.train.backend) as ranks,
-        stop_signals() as stop,
-        _open_run(store, plan, cases, resumed, ranks) as run,
-    ):
-        loop = _loop(store, plan, run, ranks, watch if ranks.writes else TrainingWatch())
-        trained = _train(loop, cases, stop)
-        if not ranks.writes:
-            return None
-        fitted = _fitted(plan, trained, cases)
-        summary = replace(register(store, plan.name, fitted), run_id=run.run_id)
-        if member is not None:
-            join_committee(store.workspace, member)
-        run.finish({"weights": summary.model.weights, "final_loss": fitted.final_loss})
-    return summary
 
 
 @contextmanager

@@ -46,8 +46,14 @@ class MemoryEstimate:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """Bytes kept for one patch: all, outside of blocks with their inputs, the largest block."""
+class KeptBytes:
+    """What autograd holds of one patch for the backward pass.
+
+    Attributes:
+        everything: All of it.
+        outside: What blocks take in, and what lies between them.
+        largest_block: What the largest block holds inside.
+    """
 
     everything: int
     outside: int
@@ -91,7 +97,7 @@ class MemoryEstimator:
         with torch.random.fork_rng(devices=[]):
             backbone = build_backbone(settings.backbone, **settings.backbone_options)
         self._backbone = backbone.to("meta")
-        self._kept: dict[tuple[int, int, int], _Kept] = {}
+        self._kept: dict[tuple[int, int, int], KeptBytes] = {}
 
     @property
     def stride(self) -> int:
@@ -106,7 +112,7 @@ class MemoryEstimator:
         """
         patch = settings.inference.patch
         if patch not in self._kept:
-            self._kept[patch] = _kept(self._backbone, patch)
+            self._kept[patch] = kept_for_backward(self._backbone, patch)
         kept = self._kept[patch]
         each = kept.everything
         if settings.activation_checkpointing:
@@ -182,8 +188,8 @@ def _described(guess: MemoryEstimate) -> str:
     return f"{', '.join(parts)}: {guess.total_bytes / _GIB:.2f} GiB"
 
 
-def _kept(backbone: nn.Module, patch: tuple[int, int, int]) -> _Kept:
-    """Run a backbone without data and count what autograd would hold for the backward pass."""
+def kept_for_backward(backbone: nn.Module, patch: tuple[int, int, int]) -> KeptBytes:
+    """Run a backbone on the device ``meta``, without data, and count what autograd would hold."""
     counter = _Counter(backbone)
     with counter.counting():
         backbone(torch.empty(1, 1, *patch, device="meta"))
@@ -215,12 +221,12 @@ class _Counter:
             for handle in handles:
                 handle.remove()
 
-    def result(self) -> _Kept:
+    def result(self) -> KeptBytes:
         def total(keys: set[int]) -> int:
             return sum(self._saved[key] for key in keys)
 
         blocks = [total(keys) for keys in self._inside.values()]
-        return _Kept(sum(self._saved.values()), total(self._outside), max(blocks, default=0))
+        return KeptBytes(sum(self._saved.values()), total(self._outside), max(blocks, default=0))
 
     def _entering(self, number: int) -> Any:  # noqa: ANN401 a hook
         def enter(_: nn.Module, inputs: tuple[Any, ...]) -> None:
