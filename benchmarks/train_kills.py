@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.utils.tensorboard.writer  # loaded before the children are forked
+import torch.utils.tensorboard.writer
 
 from benchmarks.machine import describe
 from configs.taxonomy import load_taxonomy
