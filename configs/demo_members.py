@@ -26,6 +26,14 @@ class BackboneOptions(BaseModel):
     coordinates: bool = False
 
 
+class SwinOptions(BaseModel):
+    """What a Swin UNETR is built with; see ``model.swin_unetr``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    feature_size: Count = 48
+
+
 class MemberPreset(BaseModel):
     """One member and how it is trained; see ``model.training.TrainingSettings``.
 
@@ -43,6 +51,9 @@ class MemberPreset(BaseModel):
         batch_size: Patches a step.
         steps: Optimiser steps.
         learning_rate: Highest rate.
+        accumulation: Batches a step.
+        average_decay: Of the running mean of the weights; None for none.
+        activation_checkpointing: Whether activations are computed twice, to save memory.
         seed: Of weights, patches and augmentation.
         in_demo: Whether the demo trains it.
     """
@@ -52,8 +63,8 @@ class MemberPreset(BaseModel):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     family: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     about: str
-    backbone: Literal["small_unet"]
-    backbone_options: BackboneOptions
+    backbone: Literal["small_unet", "swin_unetr"]
+    backbone_options: BackboneOptions | SwinOptions
     head: Literal["dynamic", "query_dot"]
     encoding: Literal["learned", "one_hot"]
     spacing_mm: tuple[Positive, Positive, Positive]
@@ -63,6 +74,9 @@ class MemberPreset(BaseModel):
     batch_size: Count
     steps: Count
     learning_rate: Positive
+    accumulation: Count = 1
+    average_decay: float | None = Field(default=None, gt=0, lt=1)
+    activation_checkpointing: bool = False
     seed: int = Field(ge=0)
     in_demo: bool
 
@@ -70,7 +84,12 @@ class MemberPreset(BaseModel):
     def _check(self) -> Self:
         if self.hu_window[0] >= self.hu_window[1]:
             raise ValueError(f"hu_window of {self.name} must rise, got {self.hu_window} HU")
-        stride = self.backbone_options.fold * 2 ** (len(self.backbone_options.widths) - 1)
+        options = self.backbone_options
+        if isinstance(options, BackboneOptions) != (self.backbone == "small_unet"):
+            raise ValueError(f"backbone_options of {self.name} are those of another backbone")
+        stride = 32
+        if isinstance(options, BackboneOptions):
+            stride = options.fold * 2 ** (len(options.widths) - 1)
         if any(size % stride for size in self.patch):
             raise ValueError(f"patch of {self.name} must be a multiple of {stride} voxels")
         return self

@@ -137,7 +137,7 @@ def training_samples(job: FineTuneJob) -> list[TrainingSample]:
     ]
     for case in cohort_cases:
         hu, spacing_mm = case.read_hu()
-        samples.append(TrainingSample(hu, spacing_mm, case.read_labels(), other))
+        samples.append(TrainingSample(hu, spacing_mm, case.read_labels(), other, case.case))
     return samples
 
 
@@ -164,4 +164,4 @@ def _sample(
         structure: read_label(store.objects, mask, volume.grid.ras_shape)
         for structure, mask in labels.items()
     }
-    return TrainingSample(hu, volume.grid.ras_spacing_mm, masks, weight)
+    return TrainingSample(hu, volume.grid.ras_spacing_mm, masks, weight, case.case_id)

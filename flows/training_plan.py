@@ -138,6 +138,9 @@ def preset_settings(preset: MemberPreset) -> TrainingSettings:
         batch_size=preset.batch_size,
         steps=preset.steps,
         learning_rate=preset.learning_rate,
+        accumulation=preset.accumulation,
+        average_decay=preset.average_decay,
+        activation_checkpointing=preset.activation_checkpointing,
         seed=preset.seed,
     )
 

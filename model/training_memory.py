@@ -18,8 +18,9 @@ from model.training_settings import TrainingSettings
 # Weight, gradient and two moments of Adam, four bytes each; the running mean is one more.
 _BYTES_A_WEIGHT = 16
 _BYTES_OF_MEAN = 4
-# Measured by benchmarks/train_memory.py: what autocast leaves of the activations' bytes, and what
-# the head, the loss and the buffers of convolutions take on top of them.
+# Fitted to benchmarks/train_memory.py: what autocast leaves of the activations' bytes, what the
+# buffers of convolutions take on top of them, and what head and loss take for each voxel of a
+# structure that enters them.
 _AUTOCAST_SHARE = 0.6
 _OVERHEAD = 1.25
 _GIB = 2**30

@@ -37,4 +37,5 @@ def durable(path: Path) -> Iterator[Path]:
             "folder writable, then run the command again"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()
