@@ -31,8 +31,6 @@ ROWS = (
     ("small_unet", FINE, 96, "bfloat16", False),
     ("swin_unetr", SWIN, 64, None, False),
     ("swin_unetr", SWIN, 64, None, True),
-    ("swin_unetr", {}, 64, None, False),
-    ("swin_unetr", {}, 64, None, True),
 )
 
 
