@@ -13,7 +13,7 @@ from configs.errors import UsageError
 from flows.annotate import load_members
 from flows.devices import choose_device, uses_bfloat16
 from flows.fine_tune import FineTuneJob, TrainingLabel, fine_tune_all
-from flows.gate import Rivals, observe, running
+from flows.gate import Contender, Rivals, observe, running
 from flows.progress import Advance, silent
 from flows.runs import recorded_run
 from flows.split import split
@@ -36,6 +36,7 @@ from storage.model_registry import (
     configured_committee,
     write_card,
 )
+from storage.predictions import closed_predictions
 from storage.splits import patient_roles
 from storage.store import Store
 
@@ -266,11 +267,12 @@ def _decision(
     with store.read() as connection:
         references = masks_by_case(reference_labels(connection, role="gate"))
         cases = all_cases(connection)
+        closed = closed_predictions(connection, committee.committee_id)
     how = running(store)
     settings = store.settings.annotate
     rivals = Rivals(
-        load_members(committee, settings, how[0]),
-        load_members(challengers(store, committee, challenges), settings, how[0]),
+        Contender(load_members(committee, settings, how[0]), closed),
+        Contender(load_members(challengers(store, committee, challenges), settings, how[0])),
     )
     observations = observe(store, cases, references, rivals, running=how, advance=advance)
     return decide(
