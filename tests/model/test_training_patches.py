@@ -10,16 +10,14 @@ from model.training_samples import PreparedSample, unpack_labels
 
 
 def sample(*annotated: int, size: int = 12) -> PreparedSample:
-    """Bit 0 is the low half along I, bit 1 the corner voxel block, bit 2 is nowhere."""
+    """Structure 0 is the low half along I, 1 the corner voxel block, 2 is nowhere."""
     generator = torch.Generator().manual_seed(4)
-    labels = torch.zeros(1, size, size, size, dtype=torch.int64)
-    labels[0, : size // 2] |= 1
-    labels[0, -2:, -2:, -2:] |= 2
-    labels &= sum(1 << number for number in annotated)
-    masks = unpack_labels(labels, torch.arange(3))
+    masks = torch.zeros(3, size, size, size, dtype=torch.uint8)
+    masks[0, : size // 2] = 1
+    masks[1, -2:, -2:, -2:] = 1
     return PreparedSample(
         image=torch.rand(size, size, size, generator=generator).half(),
-        labels=labels,
+        labels=sum(masks[n] << bit for bit, n in enumerate(annotated))[None],  # type: ignore[index]
         annotated=torch.tensor(annotated),
         centres={n: masks[n].nonzero() for n in annotated if masks[n].any()},
     )
