@@ -36,7 +36,7 @@ from storage.model_registry import (
     configured_committee,
     write_card,
 )
-from storage.splits import patient_roles
+from storage.splits import frozen_cases, patient_roles
 from storage.store import Store
 
 _LOG = logging.getLogger(__name__)
@@ -191,12 +191,7 @@ def check_cohorts(store: Store, cohorts: Sequence[Path]) -> None:
         CaseError: A CT of a cohort cannot be read.
     """
     with store.read() as connection:
-        roles = patient_roles(connection)
-        frozen = {
-            case.case_id
-            for case in all_cases(connection)
-            if roles.get(case.patient_id) in ("gate", "report")
-        }
+        frozen = frozen_cases(connection)
     for folder in cohorts:
         known = {inspect_file(case.ct_path).case_id for case in training_cases(folder)}
         if known & frozen:

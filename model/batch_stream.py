@@ -74,7 +74,7 @@ def stream(  # noqa: PLR0913 the first four name a batch, the others how it is d
     draw = _Draw(sampler, batch_size, seed, rank)
     steps = iter(range(first_step, last_step + 1))
     if workers == 0:
-        return map(draw, steps)
+        return (draw(step) for step in steps)
     return _ahead(draw, steps, workers=workers, waiting=workers * prefetch)
 
 

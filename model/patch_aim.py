@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -127,7 +127,7 @@ def aim_weights(
 
 
 def _case_shares(samples: Sequence[PreparedSample], temperature: float) -> list[float]:
-    total: Counter[str] = Counter()
+    total: defaultdict[str, float] = defaultdict(float)
     for sample in samples:
         total[sample.dataset] += sample.weight
     drawn = {dataset: weight ** (1 / temperature) for dataset, weight in total.items()}

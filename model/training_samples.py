@@ -16,6 +16,9 @@ from configs.errors import ModelError
 from model.inference_settings import InferenceSettings
 from model.resample import apply_maps, axis_map, to_working, working_shape
 
+PREPARATION = 1
+"""Changes when a case is prepared otherwise, so that samples on disk are made again."""
+
 _BITS = 8
 _CENTRES = 512
 _ARRAYS = {
