@@ -40,6 +40,15 @@ class PatchTarget:
     weight: Tensor
     target: Tensor
 
+    def to(self, device: torch.device) -> PatchTarget:
+        """Return the target on a device."""
+        return PatchTarget(
+            self.structure_index.to(device),
+            self.voxels.to(device, non_blocking=True),
+            self.weight.to(device, non_blocking=True),
+            self.target.to(device, non_blocking=True),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingBatch:
@@ -52,6 +61,11 @@ class TrainingBatch:
 
     images: Tensor
     targets: tuple[PatchTarget, ...]
+
+    def to(self, device: torch.device) -> TrainingBatch:
+        """Return the batch on a device; samples from files are drawn on the CPU."""
+        images = self.images.to(device, non_blocking=True)
+        return TrainingBatch(images, tuple(target.to(device) for target in self.targets))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
