@@ -205,7 +205,7 @@ class _Maker:
         except CaseError as error:
             _LOG.warning("%s is not trained on: %s", one.case.name, error.reason)
             return FailedTrainingCase(one.case.name, error.reason, str(error))
-        stored = self._cache.get(key, verify=False)
+        stored = self._cache.get(key)
         if stored is None:
             raise ModelError(f"the sample of {one.case.name} was deleted while it was made")
         return stored, True

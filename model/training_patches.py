@@ -146,11 +146,13 @@ class PatchSampler:
     ) -> PatchTarget:
         device = planes.device
         packed = planes.flatten(1)
-        foreground = (packed != 0).any(dim=0)
+        foreground = torch.zeros(packed.shape[1], dtype=torch.bool, device=device)
+        for plane in packed:
+            foreground |= plane != 0
         lot = torch.rand(foreground.shape, generator=generator).to(device)
         voxels = (foreground | (lot < self.background_share)).nonzero()[:, 0]
         weight = torch.where(foreground[voxels], 1.0, 1.0 / self.background_share)
-        target = unpack_labels(packed[:, voxels], positions.to(device))
+        target = unpack_labels(packed.index_select(1, voxels), positions)
         return PatchTarget(index.to(device), voxels, weight, target)
 
     def _centre(
@@ -286,7 +288,7 @@ def _read_image(image: Tensor, places: Tensor) -> Tensor:
     low, box = _cut(image[None], places)
     size = torch.tensor(box.shape[1:], device=places.device)
     # grid_sample counts from -1 to 1 between outer edges, last axis first.
-    grid = (2 * (places - low) / size - 1).flip(-1)
+    grid = (places * (2 / size) - (2 * low / size + 1)).flip(-1)
     return functional.grid_sample(
         box[None].float(), grid[None], mode="bilinear", padding_mode="zeros", align_corners=False
     )[0, 0]
@@ -294,23 +296,21 @@ def _read_image(image: Tensor, places: Tensor) -> Tensor:
 
 def _read_labels(planes: Tensor, places: Tensor) -> Tensor:
     low, box = _cut(planes, places)
-    size = torch.tensor(box.shape[1:], device=places.device)
-    voxel = places.floor().long() - low
-    outside = ((voxel < 0) | (voxel >= size)).any(dim=-1)
-    voxel = voxel.clamp_min(0).minimum(size - 1)
-    flat = (voxel[..., 0] * size[1] + voxel[..., 1]) * size[2] + voxel[..., 2]
-    return box.flatten(1)[:, flat].masked_fill(outside, 0)
+    _, _, j, k = box.shape
+    exact = torch.float32 if box[0].numel() < 2**24 else torch.float64
+    strides = torch.tensor([j * k, k, 1], dtype=exact, device=places.device)
+    flat = ((places - low).floor().to(exact).reshape(-1, 3) @ strides).long()
+    return box.flatten(1).index_select(1, flat).reshape(-1, *places.shape[:3])
 
 
 def _cut(volume: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the corner and content of the part of a volume (C, I, J, K) that places reach.
+    """Return the corner and content of the box of a volume (C, I, J, K) around some places.
 
-    Only its edges on the volume's own are edges: one voxel is added around the places.
+    The box reaches one voxel further than the places, and is 0 outside the volume.
     """
-    size = torch.tensor(volume.shape[1:], device=places.device)
-    ends = places[:: places.shape[0] - 1 or 1, :: places.shape[1] - 1 or 1]
-    ends = ends[:, :, :: places.shape[2] - 1 or 1]
-    low = (ends.amin(dim=(0, 1, 2)) - 1).floor().long().clamp_min(0).minimum(size - 1)
-    high = (ends.amax(dim=(0, 1, 2)) + 2).ceil().long().minimum(size).maximum(low + 1)
-    box = volume[:, low[0] : high[0], low[1] : high[1], low[2] : high[2]]
-    return low, box.contiguous()
+    i, j, k = (max(1, size - 1) for size in places.shape[:3])
+    corners = places[::i, ::j, ::k]
+    low = (corners.amin(dim=(0, 1, 2)) - 1).floor().long()
+    high = (corners.amax(dim=(0, 1, 2)) + 2).ceil().long()
+    box = _Box(tuple(low.tolist()), tuple((high - low).tolist()), (0, 1, 2), ())
+    return low, box.read(volume)

@@ -186,9 +186,10 @@ def unpack_labels(planes: Tensor, positions: Tensor) -> Tensor:
     Returns:
         0 or 1, uint8, shape (Q, ...).
     """
-    shape = (-1, *([1] * (planes.dim() - 1)))
-    bits = (positions % _BITS).to(torch.uint8).reshape(shape)
-    return (planes[positions // _BITS] >> bits) & 1
+    masks = planes.new_empty((len(positions), *planes.shape[1:]))
+    for mask, position in zip(masks, positions.tolist(), strict=True):
+        torch.bitwise_right_shift(planes[position // _BITS], position % _BITS, out=mask)
+    return masks.bitwise_and_(1)
 
 
 def sample_arrays(sample: PreparedSample) -> dict[str, npt.NDArray[Any]]:

@@ -58,28 +58,29 @@ class StoredSample:
 
 
 class SampleCache:
-    """A folder of prepared cases, by key."""
+    """A folder of prepared cases, by key.
 
-    def __init__(self, root: Path) -> None:
+    Attributes:
+        root: The folder.
+        verify: Whether opening a file checks the CRC of every array, which reads the file once.
+            Without, magic, header and length are checked, which is enough after a kill.
+    """
+
+    def __init__(self, root: Path, *, verify: bool = True) -> None:
         self.root = root
+        self.verify = verify
 
     def path(self, key: str) -> Path:
         """Return where the file of a key lies, whether or not it is there."""
         return self.root / key[:2] / f"{key}{_SUFFIX}"
 
-    def get(self, key: str, *, verify: bool = True) -> StoredSample | None:
-        """Return the file of a key; None where it is missing, cut short or altered.
-
-        Args:
-            key: From ``sample_key``.
-            verify: Whether the CRC of every array is checked, which reads the file once. Without,
-                only magic, header and length are.
-        """
+    def get(self, key: str) -> StoredSample | None:
+        """Return the file of a key; None where it is missing, cut short or altered."""
         path = self.path(key)
         if not path.is_file():
             return None
         try:
-            stored = _read(path, key, verify=verify)
+            stored = _read(path, key, verify=self.verify)
             os.utime(path)
         except (OSError, ValueError, KeyError, TypeError) as error:
             _LOG.warning("sample %s is damaged and is made again: %s", key[:12], error)
