@@ -24,6 +24,7 @@ class Structure(BaseModel):
         display: Words for people.
         parents: Structures whose mask includes this one.
         exclusive: Neighbours that may not claim the same voxel.
+        thin: A few voxels across, so that training aims at it more often.
         snomed: SNOMED CT code, where known; ``modifier`` holds the side.
         rgb: Display colour, 0 to 255.
         volume_ml: Plausible range in an adult; outside is a flag, not an error.
@@ -37,6 +38,7 @@ class Structure(BaseModel):
     side: Side | None = None
     parents: tuple[str, ...] = ()
     exclusive: tuple[str, ...] = ()
+    thin: bool = False
     snomed: str | None = None
     modifier: str | None = None
     rgb: tuple[int, int, int]

@@ -37,7 +37,7 @@ from storage.model_registry import (
     write_card,
 )
 from storage.predictions import closed_predictions
-from storage.splits import patient_roles
+from storage.splits import frozen_cases, patient_roles
 from storage.store import Store
 
 _LOG = logging.getLogger(__name__)
@@ -192,12 +192,7 @@ def check_cohorts(store: Store, cohorts: Sequence[Path]) -> None:
         CaseError: A CT of a cohort cannot be read.
     """
     with store.read() as connection:
-        roles = patient_roles(connection)
-        frozen = {
-            case.case_id
-            for case in all_cases(connection)
-            if roles.get(case.patient_id) in ("gate", "report")
-        }
+        frozen = frozen_cases(connection)
     for folder in cohorts:
         known = {inspect_file(case.ct_path).case_id for case in training_cases(folder)}
         if known & frozen:

@@ -142,6 +142,18 @@ class CohortCase:
         """
         return self._read_masks(self.folder / "segmentations", self.annotated)
 
+    def read_label(self, structure: str) -> Mask:
+        """Return one shared mask, shape (I, J, K).
+
+        Raises:
+            UsageError: As ``read_labels``.
+        """
+        return self._read_masks(self.folder / "segmentations", [structure])[structure]
+
+    def label_path(self, structure: str) -> Path:
+        """Return where a shared mask lies; there is no file where it is empty."""
+        return self.folder / "segmentations" / f"{structure}.nii.gz"
+
     def read_truth(self) -> dict[str, Mask]:
         """Return the masks of all structures of the taxonomy, shape (I, J, K).
 

@@ -64,6 +64,15 @@ def patient_groups(connection: Connection) -> list[tuple[str, ...]]:
     return list(_grouped(leader))
 
 
+def frozen_cases(connection: Connection) -> set[str]:
+    """Return the cases of patients who judge or are reported: no model may be trained on them."""
+    rows = connection.execute(
+        """SELECT p.case_id FROM current_patients p
+           JOIN current_splits s ON s.patient_id = p.patient_id WHERE s.role <> 'train'"""
+    ).fetchall()
+    return {row[0] for row in rows}
+
+
 def _leader(leader: Mapping[str, str], patient: str) -> str:
     while leader[patient] != patient:
         patient = leader[patient]

@@ -76,6 +76,11 @@ class Workspace:
         """Logs and reports of runs."""
         return self.root / "runs"
 
+    @property
+    def samples_path(self) -> Path:
+        """Training cases on the working grid; may be deleted at any time, and is made again."""
+        return self.root / "cache" / "samples"
+
 
 def create_workspace(root: Path) -> Workspace:
     """Make a new workspace in an empty or missing folder, or return the one that is there.

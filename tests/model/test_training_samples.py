@@ -39,6 +39,7 @@ def test_a_case_on_its_own_grid_keeps_every_voxel() -> None:
     prepared = prepare(sample, ("spleen", "liver"), 2.0)
 
     labels = unpack_labels(prepared.labels, torch.tensor([1, 0]))
+    assert prepared.labels.shape == (1, 6, 6, 6)
     assert torch.equal(labels[0].bool(), torch.from_numpy(mask))
     assert not labels[1].any()
     assert torch.equal(prepared.image.float(), torch.from_numpy(np.where(mask, 0.75, 0.0)).float())
@@ -96,16 +97,16 @@ def test_centres_lie_inside_their_structure_and_absent_ones_have_none() -> None:
     assert all(mask[tuple(voxel)] for voxel in centres[1].tolist())
 
 
-def test_more_structures_than_bits_of_a_word_are_kept_apart() -> None:
-    names = tuple(f"structure_{number}" for number in range(130))
+def test_more_structures_than_bits_of_a_plane_are_kept_apart() -> None:
+    names = tuple(f"structure_{number}" for number in range(35))
     rng = np.random.default_rng(0)
     masks = {name: rng.random((3, 3, 3)) > 0.5 for name in names}
     sample = TrainingSample(np.zeros((3, 3, 3), np.int16), (1.0, 1.0, 1.0), masks)
 
     prepared = prepare(sample, names, 1.0)
 
-    assert prepared.labels.shape[0] == 3
-    unpacked = unpack_labels(prepared.labels, torch.arange(130)).bool().numpy()
+    assert prepared.labels.shape[0] == 5
+    unpacked = unpack_labels(prepared.labels, torch.arange(35)).bool().numpy()
     assert all(np.array_equal(unpacked[n], masks[name]) for n, name in enumerate(names))
 
 
