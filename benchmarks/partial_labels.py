@@ -39,7 +39,7 @@ from configs.phantom import load_phantom_sites
 from configs.taxonomy import load_taxonomy
 from flows.phantom import make_cohort
 from flows.tables import print_line
-from flows.train import training_settings
+from flows.training_plan import preset_settings
 from model.annotate import AnnotateOptions
 from model.cluster_bootstrap import clustered_interval
 from model.committee import CommitteeMember
@@ -155,7 +155,7 @@ def _folder(out: Path, seed: int, part: str) -> Path:
 def _train(job: Job) -> CommitteeMember:
     preset = load_demo_members().find("small")
     settings = replace(
-        training_settings(preset),
+        preset_settings(preset),
         encoding="text" if job.encoding == "anatomy" else job.encoding,
         steps=job.steps or preset.steps,
         seed=preset.seed + 100 * job.seed,

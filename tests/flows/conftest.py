@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from configs.taxonomy import load_taxonomy
 from flows.init import init
+from flows.training_plan import TrainingPlan
 from model.checkpoint import save_checkpoint
 from model.inference_settings import InferenceSettings
+from model.training_settings import TrainingSettings
 from model.universal import build_network
+from storage.cohort import CaseRecord, begin_cohort, finish_cohort, write_case
 from storage.model_registry import register_model
 from storage.store import Store
 
@@ -46,6 +50,70 @@ def write_ct() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def tiny_cohort(tmp_path: Path) -> Path:
+    """Two sites with a CT of 16 x 16 x 16 each, which share every structure; few are there."""
+    out = tmp_path / "cohort"
+    begin_cohort(out, seed=0, sites_digest="tiny")
+    names = load_taxonomy().names
+    places = [("aspen", "a-1"), ("birch", "b-1")]
+    for number, (site, case) in enumerate(places):
+        hu = np.random.default_rng(number).normal(0, 50, (16, 16, 16)).astype(np.int16)
+        masks = {}
+        for place, name in enumerate(("spleen", "liver", "liver_tumor")):
+            masks[name] = np.zeros(hu.shape, np.bool_)
+            masks[name][4 * place : 4 * place + 5, 3:12, 2 + number : 11] = True
+        record = CaseRecord(
+            site=site,
+            role="train",
+            case=case,
+            patient=f"p-{case}",
+            seed=number,
+            annotated=names,
+            facts={},
+            lesions=(),
+        )
+        write_case(out, record, hu=hu, spacing_mm=(6.0, 6.0, 6.0), masks=masks)
+    finish_cohort(out, seed=0, cases=places)
+    return out
+
+
+@pytest.fixture
+def tiny_plan(tiny_cohort: Path) -> TrainingPlan:
+    """A training of a few hundredths of a second a step."""
+    settings = TrainingSettings(
+        backbone_options={"widths": (4, 8), "fold": 2, "out_channels": 4},
+        head="query_dot",
+        encoding="one_hot",
+        inference=InferenceSettings(spacing_mm=(6.0, 6.0, 6.0), patch=(16, 16, 16)),
+        batch_size=1,
+        steps=8,
+        average_decay=0.9,
+        autocast=None,
+    )
+    return TrainingPlan(
+        name="tiny", family="tiny", preset="none", data=(tiny_cohort,), settings=settings
+    )
+
+
+@pytest.fixture
+def training_store(tmp_path: Path) -> Store:
+    return new_training_store(tmp_path / "training")
+
+
+@pytest.fixture
+def make_training_store() -> Callable[[Path], Store]:
+    return new_training_store
+
+
+def new_training_store(root: Path) -> Store:
+    """A workspace that keeps a state of every step."""
+    store = init(root)
+    with store.workspace.settings_path.open("a") as file:
+        file.write('[annotate]\ndevice = "cpu"\n[train]\ncheckpoint_every_s = 0\n')
+    return Store.open(root)
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import pytest
 from configs.errors import ModelError, UsageError
 from configs.phantom import load_phantom_sites
 from flows.phantom import make_cohort
-from flows.train import TrainOverrides, train
+from flows.train import train
+from flows.training_plan import TrainOverrides
 from storage.model_registry import registered_models
 from storage.store import Store
 
