@@ -7,7 +7,7 @@ import multiprocessing
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,9 +19,10 @@ from configs.settings import MemberSettings
 from configs.taxonomy import load_taxonomy
 from flows.devices import choose_device, uses_bfloat16
 from flows.progress import Advance, silent
-from flows.runs import recorded_run
+from flows.runs import code_versions, recorded_run
 from model.checkpoint import save_checkpoint
 from model.inference_settings import InferenceSettings
+from model.model_card import DatasetUse, training_card
 from model.training import TrainedMember, TrainingSettings, new_network, train_member
 from model.training_samples import TrainingSample
 from storage.canonical_json import JsonObject
@@ -265,6 +266,12 @@ def _card(
         for name in trained.network.structures
     }
     return {
+        **training_card(
+            _datasets(cases, trained.network.structures),
+            structures=trained.network.structures,
+            configuration={"preset": preset.name, **asdict(settings)},
+            code=code_versions(),
+        ),
         "family": preset.family,
         "backbone": settings.backbone,
         "head": settings.head,
@@ -281,6 +288,24 @@ def _card(
         "sites_by_structure": sources,
         "single_source": [name for name, sites in sources.items() if len(sites) == 1],
     }
+
+
+def _datasets(cases: Sequence[CohortCase], structures: Sequence[str]) -> list[DatasetUse]:
+    """Return each site as a dataset; phantoms carry no licence."""
+    by_site: dict[str, list[CohortCase]] = {}
+    for case in cases:
+        by_site.setdefault(case.site, []).append(case)
+    return [
+        DatasetUse(
+            id=site,
+            cases=len(group),
+            patients=len({case.patient for case in group}),
+            licence_flag="none",
+            licence="procedural phantoms, made by AtlasLoop",
+            annotated={name: sum(name in case.annotated for case in group) for name in structures},
+        )
+        for site, group in sorted(by_site.items())
+    ]
 
 
 def _final_loss(trained: TrainedMember) -> float:
