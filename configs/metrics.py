@@ -7,7 +7,14 @@ from functools import cache
 from importlib import resources
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    ValidationError,
+    model_validator,
+)
 
 from configs.errors import ConfigError, UsageError
 from configs.taxonomy import load_taxonomy
@@ -32,11 +39,16 @@ class Tolerance(BaseModel):
 
 
 class MetricSettings(BaseModel):
-    """The tolerances of all structures."""
+    """The tolerances of all structures.
+
+    Attributes:
+        least_lesion_mm3: Of each lesion: a candidate of this volume or less does not count.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: int
+    least_lesion_mm3: dict[str, NonNegativeFloat]
     tolerances: tuple[Tolerance, ...]
 
     @model_validator(mode="after")
@@ -44,6 +56,9 @@ class MetricSettings(BaseModel):
         named = [name for one in self.tolerances for name in one.structures]
         if sorted(named) != sorted(load_taxonomy().names):
             raise ValueError("every structure of the taxonomy needs one tolerance, and no other")
+        lesions = {one.name for one in load_taxonomy().structures if one.is_lesion}
+        if set(self.least_lesion_mm3) != lesions:
+            raise ValueError("least_lesion_mm3 names every tumor and cyst, and nothing else")
         for one in self.tolerances:
             if one.source == "ours" and (one.like is None or self[one.like].source != "flare"):
                 raise ValueError(

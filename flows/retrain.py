@@ -34,7 +34,6 @@ from storage.model_registry import (
     CommitteeMemberRecord,
     CommitteeRecord,
     configured_committee,
-    write_card,
 )
 from storage.predictions import closed_predictions
 from storage.splits import frozen_cases, patient_roles
@@ -146,9 +145,6 @@ def conclude(
         reason=decision.reason,
         evidence=_evidence(decision, committee),
     )
-    if decision.outcome == "promoted":
-        for entry in challenges:
-            write_card(store, entry.weights, entry.challenger, entry.card)
     _LOG.info("gate: %s", decision.outcome)
     return RetrainSummary(
         gate_id=gate_id,

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,11 +22,12 @@ from flows.devices import choose_device
 from flows.initial_weights import initialise
 from flows.progress import Advance, silent
 from flows.ranks import Ranks, joined_ranks
-from flows.runs import recorded_run
+from flows.runs import code_versions, recorded_run
 from flows.stop_signals import StopAsked, stop_signals
 from flows.train_loop import TrainingLoop, TrainingWatch
 from flows.training_plan import TrainingPlan, TrainOverrides, new_plan
 from model.checkpoint import save_checkpoint
+from model.model_card import DatasetUse, training_card
 from model.training import (
     TrainedMember,
     new_network,
@@ -369,6 +370,12 @@ def _card(plan: TrainingPlan, trained: TrainedMember, cases: Sequence[CohortCase
         for name in trained.network.structures
     }
     return {
+        **training_card(
+            _datasets(cases, trained.network.structures),
+            structures=trained.network.structures,
+            configuration={"preset": plan.preset, **asdict(settings)},
+            code=code_versions(),
+        ),
         "family": plan.family,
         "backbone": settings.backbone,
         "head": settings.head,
@@ -385,6 +392,24 @@ def _card(plan: TrainingPlan, trained: TrainedMember, cases: Sequence[CohortCase
         "sites_by_structure": sources,
         "single_source": [name for name, sites in sources.items() if len(sites) == 1],
     }
+
+
+def _datasets(cases: Sequence[CohortCase], structures: Sequence[str]) -> list[DatasetUse]:
+    """Return each site as a dataset; phantoms carry no licence."""
+    by_site: dict[str, list[CohortCase]] = {}
+    for case in cases:
+        by_site.setdefault(case.site, []).append(case)
+    return [
+        DatasetUse(
+            id=site,
+            cases=len(group),
+            patients=len({case.patient for case in group}),
+            licence_flag="none",
+            licence="procedural phantoms, made by AtlasLoop",
+            annotated={name: sum(name in case.annotated for case in group) for name in structures},
+        )
+        for site, group in sorted(by_site.items())
+    ]
 
 
 def _final_loss(trained: TrainedMember) -> float:
