@@ -115,7 +115,7 @@ def _foreign_object(error: Exception) -> str | None:
     """Return the class or function that a refused pickle asks for."""
     if not isinstance(error, pickle.UnpicklingError):
         return None
-    found = re.search(r"(?:GLOBAL|class|type) ([\w.]+\.[\w.]+\w)", str(error))
+    found = re.search(r"(?:GLOBAL|unsupported class|unrecognized function) (\S+)", str(error))
     return found.group(1) if found else None
 
 
