@@ -73,7 +73,7 @@ def list_models(workspace: WorkspaceOption = HERE, *, as_json: JsonOption = Fals
             model.card.get("backbone"),
             model.card.get("encoding"),
             model.card.get("parameters"),
-            (model.card.get("licence") or {}).get("name"),
+            ", ".join((model.card.get("licences") or {}).get("flags", ())) or None,
             "yes" if model.name in voting else "no",
             model.weights[:12],
         )
@@ -129,5 +129,10 @@ def _leaves(card: Mapping[str, object], within: str = "") -> Iterator[tuple[str,
         if isinstance(value, dict):
             yield from _leaves(value, f"{within}{key}.")
         else:
-            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            yield f"{within}{key}", shown
+            yield f"{within}{key}", _shown(value)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key} {_shown(inner)}" for key, inner in sorted(value.items()))
+    return ", ".join(map(_shown, value)) if isinstance(value, list) else str(value)

@@ -24,6 +24,7 @@ from storage.store import Store
 from storage.workspace import join_committee
 
 LICENCE = "CC BY-NC-ND 4.0"
+LICENCE_FLAG = "nc-nd"
 LICENCE_NOTICE = (
     "The weights that the authors of the CLIP-driven universal model, SuPreM and AbdomenAtlas "
     f"publish are under {LICENCE} (https://creativecommons.org/licenses/by-nc-nd/4.0/): their "
@@ -166,7 +167,10 @@ def _card(imported: ImportedNetwork, file: WeightsFileFacts) -> JsonObject:
         "overlap": inference.overlap,
         "trained_on": "the file does not say; see where it was published",
         "single_source_if_published": list(_SINGLE_SOURCE),
-        "licence": {"name": LICENCE, "accepted": True, "commercial": False, "derivatives": False},
+        "licences": {
+            "flags": [LICENCE_FLAG],
+            "inherited": [{"from": file.name, "flag": LICENCE_FLAG, "licence": LICENCE}],
+        },
         "imported": {
             "file": file.name,
             "bytes": file.bytes,

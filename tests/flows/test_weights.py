@@ -70,10 +70,10 @@ def test_an_import_is_reported_registered_and_shown(run, file, empty_store):
     assert "nested, inside net" in result.stdout
     assert "42 num_batches_tracked, running_mean, running_var" in result.stdout
     assert "epoch, optimizer" in result.stdout
-    assert "CC BY-NC-ND 4.0" in run("list").stdout
+    assert "nc-nd" in run("list").stdout
     shown = run("show", "published")
     assert hashlib.sha256(file.read_bytes()).hexdigest() in shown.stdout
-    assert "licence.commercial" in shown.stdout
+    assert "from unet.pth licence CC BY-NC-ND 4.0" in shown.stdout
 
 
 def test_the_card_says_what_was_imported(file, empty_store):
@@ -85,17 +85,15 @@ def test_the_card_says_what_was_imported(file, empty_store):
     assert card["spacing_mm"] == [1.5, 1.5, 1.5]
     assert card["hu_window"] == [-175.0, 250.0]
     assert card["patch"] == [96, 96, 96]
-    assert card["licence"] == {
-        "name": "CC BY-NC-ND 4.0",
-        "accepted": True,
-        "commercial": False,
-        "derivatives": False,
+    assert card["licences"] == {
+        "flags": ["nc-nd"],
+        "inherited": [{"from": "unet.pth", "flag": "nc-nd", "licence": "CC BY-NC-ND 4.0"}],
     }
     assert card["imported"]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert card["imported"]["matched"] == 75
     assert set(card["single_source_if_published"]) < set(load_taxonomy().names)
     written = json.loads((empty_store.workspace.models_path / "published.json").read_text())
-    assert written["licence"] == card["licence"]
+    assert written["licences"] == card["licences"]
 
 
 def test_the_registered_checkpoint_is_ours_with_the_files_weights(file, empty_store):
@@ -105,7 +103,7 @@ def test_the_registered_checkpoint_is_ours_with_the_files_weights(file, empty_st
 
     assert loaded.network.structures == load_taxonomy().names
     assert loaded.inference == PUBLISHED_INFERENCE
-    assert loaded.facts["licence"]["derivatives"] is False
+    assert loaded.facts["licences"]["flags"] == ["nc-nd"]
     given = torch.load(file, weights_only=True)["net"]["module.controller.weight"]
     assert torch.equal(loaded.network.head.controller.weight, given.flatten(1))
 
