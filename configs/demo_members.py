@@ -68,7 +68,8 @@ class MemberPreset(BaseModel):
         if not isinstance(values, dict):
             return values
         given = cast("dict[str, Any]", values)
-        kind = BACKBONE_OPTIONS.get(given.get("backbone", ""))
+        name = given.get("backbone")
+        kind = BACKBONE_OPTIONS.get(name) if isinstance(name, str) else None
         options = given.get("backbone_options", {})
         if kind is None or isinstance(options, BackboneOptions):
             return given
