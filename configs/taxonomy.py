@@ -27,6 +27,8 @@ class Structure(BaseModel):
         snomed: SNOMED CT code, where known; ``modifier`` holds the side.
         rgb: Display colour, 0 to 255.
         volume_ml: Plausible range in an adult; outside is a flag, not an error.
+        words: What a sentence calls it, where that is not ``display``.
+        centre_mm: Usual centre from that of the first lumbar vertebra, (right, front, top).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,11 +43,23 @@ class Structure(BaseModel):
     modifier: str | None = None
     rgb: tuple[int, int, int]
     volume_ml: tuple[float, float]
+    words: str | None = None
+    centre_mm: tuple[float, float, float] | None = None
 
     @property
     def is_lesion(self) -> bool:
         """Whether this is a tumor or a cyst."""
         return self.group != "organ"
+
+    @property
+    def spoken(self) -> str:
+        """What a sentence calls it."""
+        return self.words or self.display
+
+    @property
+    def unsided_name(self) -> str:
+        """The name without its side, which a pair shares."""
+        return "_".join(part for part in self.name.split("_") if part != self.side)
 
 
 class Taxonomy(BaseModel):

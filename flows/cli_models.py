@@ -37,6 +37,10 @@ def train(
     workspace: WorkspaceOption = HERE,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of weights and patches.")] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="learned, one_hot, anatomy or a stored one (`atlasloop encode`)."),
+    ] = None,
     device: DeviceOption = None,
     *,
     join: Annotated[bool, typer.Option("--join", help="Add it to the committee.")] = False,
@@ -50,7 +54,7 @@ def train(
     from flows.train import train as run
 
     store = open_store(workspace, _device_flag(device))
-    overrides = TrainOverrides(preset=preset, steps=steps, seed=seed)
+    overrides = TrainOverrides(preset=preset, steps=steps, seed=seed, encoding=encoding)
     with shown(f"train {name}") as advance:
         summary = run(store, data, name=name, overrides=overrides, join=join, advance=advance)
     print_line(f"{name}: loss {summary.final_loss:.3f} after {summary.steps} steps, registered")

@@ -17,6 +17,7 @@ from configs.errors import ModelError, UsageError
 from configs.phantom import load_phantom_sites
 from configs.settings import MemberSettings
 from configs.taxonomy import load_taxonomy
+from flows.chosen_encoding import ChosenEncoding, choose_encoding
 from flows.devices import choose_device, uses_bfloat16
 from flows.progress import Advance, silent
 from flows.runs import recorded_run
@@ -40,6 +41,7 @@ class TrainOverrides:
     preset: str | None = None
     steps: int | None = None
     seed: int | None = None
+    encoding: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,7 @@ class TrainingJob:
     seed: int
     device: str
     bfloat16: bool
+    encoding: ChosenEncoding
     threads: int | None = None
 
 
@@ -103,12 +106,12 @@ def train(
         store: The workspace.
         data: A cohort folder.
         name: Of the model and, when it joins, of the committee member.
-        overrides: Preset, steps and seed.
+        overrides: Preset, steps, seed and encoding.
         join: Append the member to the committee in ``atlasloop.toml``.
         advance: Told the steps that are done.
 
     Raises:
-        UsageError: The folder is no cohort, or the preset or name is not usable.
+        UsageError: The folder is no cohort, or preset, encoding or name is not usable.
         ModelError: The cases do not fit together, or the loss is no longer finite.
     """
     preset = load_demo_members().find(overrides.preset)
@@ -162,6 +165,7 @@ def training_job(
         seed=preset.seed if overrides.seed is None else overrides.seed,
         device=str(device),
         bfloat16=bfloat16,
+        encoding=choose_encoding(store, overrides.encoding or preset.encoding),
     )
 
 
@@ -179,16 +183,18 @@ def fit(job: TrainingJob, advance: Advance = silent) -> FittedModel:
         steps=job.steps,
         seed=job.seed,
         autocast="bfloat16" if job.bfloat16 else None,
+        encoding=job.encoding.kind,
     )
+    names = load_taxonomy().names
     cases = training_cases(job.data)
     trained = train_member(
         [_sample(case) for case in cases],
         settings,
-        new_network(settings, load_taxonomy().names),
+        new_network(settings, names, job.encoding.vectors(names)),
         device=torch.device(job.device),
         progress=lambda step, _: advance(step, settings.steps),
     )
-    card = _card(preset, settings, trained, cases)
+    card = {**_card(preset, settings, trained, cases), "encoding": job.encoding.name}
     checkpoint = save_checkpoint(trained.network, trained.inference, card)
     return FittedModel(checkpoint, card, _final_loss(trained))
 
@@ -220,7 +226,7 @@ def _training_settings(preset: MemberPreset) -> TrainingSettings:
         backbone=preset.backbone,
         backbone_options=preset.backbone_options.model_dump(),
         head=preset.head,
-        encoding=preset.encoding,
+        encoding=ChosenEncoding(preset.encoding).kind,
         inference=InferenceSettings(
             spacing_mm=preset.spacing_mm,
             hu_window=preset.hu_window,
