@@ -111,7 +111,7 @@ def _kind(taxonomy: Taxonomy, structure: Structure) -> str:
 
 def _direction(term: str) -> Row:
     digest = b"".join(hashlib.sha256(f"{term} {part}".encode()).digest() for part in range(2))
-    bits = np.unpackbits(np.frombuffer(digest, np.uint8))[:_NAME_WIDTH]
+    bits = np.unpackbits(np.frombuffer(digest, np.uint8))[:_NAME_WIDTH].astype(np.float64)
     return (2.0 * bits - 1.0) / math.sqrt(_NAME_WIDTH)
 
 
