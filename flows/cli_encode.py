@@ -140,6 +140,32 @@ def show(
     print_table("Rows", ["structure", "said as", "most alike", "cosine"], rows)
 
 
+@commands.command()
+@guarded
+def extend(
+    model: Annotated[str, typer.Argument(help="A registered model.")],
+    name: Annotated[str, typer.Option("--name", help="Name of the extended model.")],
+    structure: Annotated[
+        list[str] | None,
+        typer.Option(help="What to add; all that the model lacks when left out."),
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Stored encoding with rows of the new structures.")
+    ] = None,
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Give a model further structures, to be trained; what it knows stays as it is.
+
+    Example: atlasloop extend first --name first_wider
+    """
+    from flows.extend import extend as run
+
+    store = open_store(workspace)
+    made = run(store, model, name=name, structures=structure or (), encoding=encoding)
+    added = ", ".join(made.card["added_structures"])
+    print_line(f"{name}: {model} with {added}, not trained yet")
+
+
 def _nearest(vectors: StructureVectors) -> list[tuple[str, str, str, str]]:
     """Return each structure, its words, the one most alike, and the cosine."""
     from model.structure_vectors import cosine_similarities

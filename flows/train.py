@@ -16,7 +16,7 @@ from configs.demo_members import MemberPreset, load_demo_members
 from configs.errors import ModelError, UsageError
 from configs.phantom import load_phantom_sites
 from configs.settings import MemberSettings
-from configs.taxonomy import load_taxonomy
+from configs.taxonomy import load_taxonomy, shipped_taxonomy
 from flows.chosen_encoding import ChosenEncoding, choose_encoding
 from flows.devices import choose_device, uses_bfloat16
 from flows.progress import Advance, silent
@@ -185,8 +185,8 @@ def fit(job: TrainingJob, advance: Advance = silent) -> FittedModel:
         autocast="bfloat16" if job.bfloat16 else None,
         encoding=job.encoding.kind,
     )
-    names = load_taxonomy().names
     cases = training_cases(job.data)
+    names = learned_structures(cases)
     trained = train_member(
         [_sample(case) for case in cases],
         settings,
@@ -253,6 +253,12 @@ def training_cases(data: Path) -> Sequence[CohortCase]:
     if not kept:
         raise ModelError(f"{data} holds no case to train on: its sites are never trained on")
     return kept
+
+
+def learned_structures(cases: Sequence[CohortCase]) -> tuple[str, ...]:
+    """Return what a new network learns: all shipped structures, and added ones with labels."""
+    annotated = {name for case in cases for name in case.annotated}
+    return load_taxonomy().select([*shipped_taxonomy().names, *annotated])
 
 
 def _sample(case: CohortCase) -> TrainingSample:
