@@ -40,6 +40,7 @@ from configs.taxonomy import load_taxonomy
 from flows.phantom import make_cohort
 from flows.tables import print_line
 from flows.training_plan import preset_settings
+from model.anatomy_encoding import anatomy_vectors
 from model.annotate import AnnotateOptions
 from model.cluster_bootstrap import clustered_interval
 from model.committee import CommitteeMember
@@ -162,7 +163,7 @@ def _train(job: Job) -> CommitteeMember:
     )
     names = load_taxonomy().names
     cases = read_cohort(_folder(job.out, job.seed, "train")).cases
-    text = anatomy_vectors(names) if job.encoding == "anatomy" else None
+    text = anatomy_vectors(load_taxonomy(), names) if job.encoding == "anatomy" else None
     network: UniversalNetwork = new_network(settings, names, text)
     samples = [_sample(case, names, job.missing) for case in cases]
     trained = train_member(samples, settings, network, device=_CPU)

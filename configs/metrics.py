@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from configs.errors import ConfigError, UsageError
-from configs.taxonomy import load_taxonomy
+from configs.taxonomy import load_taxonomy, shipped_taxonomy
 
 
 class Tolerance(BaseModel):
@@ -54,7 +54,7 @@ class MetricSettings(BaseModel):
     @model_validator(mode="after")
     def _check_structures(self) -> Self:
         named = [name for one in self.tolerances for name in one.structures]
-        if sorted(named) != sorted(load_taxonomy().names):
+        if sorted(named) != sorted(shipped_taxonomy().names):
             raise ValueError("every structure of the taxonomy needs one tolerance, and no other")
         lesions = {one.name for one in load_taxonomy().structures if one.is_lesion}
         if set(self.least_lesion_mm3) != lesions:
@@ -69,10 +69,18 @@ class MetricSettings(BaseModel):
         return self
 
     def __getitem__(self, structure: str) -> Tolerance:
-        """Return the tolerance of a structure; raises UsageError for an unknown one."""
+        """Return the tolerance of a structure, an added one's from where it was added.
+
+        Raises:
+            UsageError: The structure is unknown.
+        """
         for tolerance in self.tolerances:
             if structure in tolerance.structures:
                 return tolerance
+        added = [one for one in load_taxonomy().structures if one.name == structure]
+        for one in added:
+            if one.surface_mm is not None:
+                return Tolerance(structures=(structure,), mm=one.surface_mm, source="ours")
         raise UsageError(f"no surface tolerance for {structure!r}")
 
 

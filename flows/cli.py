@@ -8,6 +8,7 @@ import typer
 
 from flows import (
     cli_data,
+    cli_encode,
     cli_models,
     cli_review,
     cli_validate,
@@ -50,6 +51,7 @@ def top_level(
 
 for group in (
     cli_data,
+    cli_encode,
     cli_models,
     cli_review,
     cli_validate,

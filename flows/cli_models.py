@@ -45,6 +45,10 @@ def train(
     init: Annotated[
         str | None, typer.Option("--init", help="First weights: MODEL, champion, RUN or FILE.")
     ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="learned, one_hot, anatomy or a stored one (`atlasloop encode`)."),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Patches at once.")] = None,
     accumulation: Annotated[int | None, typer.Option(min=1, help="Batches a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest rate.")] = None,
@@ -82,7 +86,7 @@ def train(
     }
     given = {key: value for key, value in train_flags.items() if value is not None}
     store = open_store(workspace, {**_device_flag(device), "train": given})
-    overrides = TrainOverrides(preset=preset, steps=steps, seed=seed, init=init)
+    overrides = TrainOverrides(preset=preset, steps=steps, seed=seed, init=init, encoding=encoding)
     request = TrainRequest(
         folders=(*(folder or ()), *(data or ())),
         name=name,

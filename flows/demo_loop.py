@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.simulated_reader import load_reader_skill
-from configs.taxonomy import load_taxonomy
+from configs.taxonomy import shipped_taxonomy
 from flows.agreement import PairAgreement, agreement
 from flows.annotate import AnnotateSummary, annotate, load_members
 from flows.fine_tune import FineTuneJob, TrainingLabel, fine_tune_all
@@ -167,7 +167,7 @@ def _drawn(candidates: Sequence[Item], seed: int) -> list[Item]:
 
 
 def _read_gate(store: Store, reader: SimulatedReader, cases: Sequence[CaseRow]) -> int:
-    names = load_taxonomy().names
+    names = shipped_taxonomy().names
     ids = [case.case_id for case in cases]
     assign_readings(store, reader=reader.name, case_ids=ids, structures=names)
     return reader.read_independently([(case_id, name) for case_id in ids for name in names])

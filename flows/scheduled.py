@@ -35,6 +35,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from configs.errors import AtlasLoopError, ConfigError, SchedulerError, SomeCasesFailedError
 from configs.settings import ScheduleSettings, load_settings
+from configs.taxonomy import use_taxonomy
 from flows.boundary import write_fault_log
 from flows.runs import started_by
 from storage.cases import unfinished_cases
@@ -315,7 +316,9 @@ def _single(store: Store, name: str) -> Any:  # noqa: ANN401 a context manager
 
 def _open(workspace: Path, device: str | None = None) -> Store:
     flags = {} if device is None else {"annotate": {"device": device}}
-    settings = load_settings(open_workspace(workspace).settings_path, flags).settings
+    opened = open_workspace(workspace)
+    use_taxonomy(opened.taxonomy_path)
+    settings = load_settings(opened.settings_path, flags).settings
     return Store.open(workspace, settings)
 
 

@@ -17,7 +17,7 @@ from configs.demo_members import MemberPreset
 from configs.errors import ConflictError, ModelError, UsageError
 from configs.phantom import load_phantom_sites
 from configs.settings import MemberSettings
-from configs.taxonomy import load_taxonomy
+from configs.taxonomy import load_taxonomy, shipped_taxonomy
 from flows.devices import choose_device
 from flows.initial_weights import initialise
 from flows.progress import Advance, silent
@@ -38,6 +38,7 @@ from model.training import (
 from model.training_engine import TrainingEngine, free_bytes
 from model.training_memory import MemoryEstimator, advice
 from model.training_samples import TrainingSample
+from model.universal import UniversalNetwork
 from storage.canonical_json import JsonObject
 from storage.cohort import CohortCase, read_cohort
 from storage.model_registry import RegisteredModel, register_model
@@ -108,7 +109,7 @@ def train(
         store: The workspace.
         data: Cohort folders.
         name: Of the model and, when it joins, of the committee member.
-        overrides: Preset, steps, seed and first weights.
+        overrides: Preset, steps, seed, encoding and first weights.
         join: Append the member to the committee in ``atlasloop.toml``.
         watch: Who hears of it, and who validates.
 
@@ -116,7 +117,7 @@ def train(
         What it gave; None on the processes of ``torchrun`` that only compute.
 
     Raises:
-        UsageError: A folder is no cohort, or the preset or name is not usable.
+        UsageError: A folder is no cohort, or preset, encoding or name is not usable.
         ModelError: The cases do not fit together, the loss is no longer finite or memory is full.
         ConflictError: Another process is at this training.
         StoppedError: Ctrl-C or SIGTERM; the state is kept.
@@ -167,7 +168,9 @@ def train_plan(
         stop_signals() as stop,
         _open_run(store, plan, cases, resumed, ranks) as run,
     ):
-        loop = _loop(store, plan, run, ranks, watch if ranks.writes else TrainingWatch())
+        names = learned_structures(cases)
+        network = new_network(plan.settings, names, plan.encoding.vectors(names))
+        loop = _loop(store, plan, network, run, ranks, watch if ranks.writes else TrainingWatch())
         trained = _train(loop, cases, stop)
         if not ranks.writes:
             return None
@@ -217,10 +220,11 @@ def fit(job: TrainingJob, advance: Advance = silent) -> FittedModel:
         torch.set_num_threads(job.threads)
     settings = job.plan.settings
     cases = training_cases(job.plan.data)
+    names = learned_structures(cases)
     trained = train_member(
         [_sample(case) for case in cases],
         settings,
-        new_network(settings, load_taxonomy().names),
+        new_network(settings, names, job.plan.encoding.vectors(names)),
         device=torch.device(job.device),
         progress=lambda step, _: advance(step, settings.steps),
     )
@@ -282,11 +286,15 @@ def _open_run(
 
 
 def _loop(
-    store: Store, plan: TrainingPlan, run: TrainingRun, ranks: Ranks, watch: TrainingWatch
+    store: Store,
+    plan: TrainingPlan,
+    network: UniversalNetwork,
+    run: TrainingRun,
+    ranks: Ranks,
+    watch: TrainingWatch,
 ) -> TrainingLoop:
     """Return the training where it stands: at its newest state, or at its first weights."""
     _warn_of_memory(plan, ranks, watch)
-    network = new_network(plan.settings, load_taxonomy().names)
     if plan.init is not None and not run.checkpoints():
         for line in initialise(store, network, plan.init, family=plan.family).lines():
             watch.announce(f"first weights {line}")
@@ -352,6 +360,12 @@ def _member(store: Store, name: str, family: str, *, join: bool) -> MemberSettin
     return member
 
 
+def learned_structures(cases: Sequence[CohortCase]) -> tuple[str, ...]:
+    """Return what a new network learns: all shipped structures, and added ones with labels."""
+    annotated = {name for case in cases for name in case.annotated}
+    return load_taxonomy().select([*shipped_taxonomy().names, *annotated])
+
+
 def _sample(case: CohortCase) -> TrainingSample:
     hu, spacing_mm = case.read_hu()
     return TrainingSample(hu, spacing_mm, case.read_labels(), case_id=case.case)
@@ -379,7 +393,7 @@ def _card(plan: TrainingPlan, trained: TrainedMember, cases: Sequence[CohortCase
         "family": plan.family,
         "backbone": settings.backbone,
         "head": settings.head,
-        "encoding": settings.encoding,
+        "encoding": plan.encoding.name,
         "parameters": sum(weight.numel() for weight in trained.network.parameters()),
         "spacing_mm": list(trained.inference.spacing_mm),
         "patch": list(trained.inference.patch),

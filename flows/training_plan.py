@@ -10,6 +10,7 @@ from typing import Any
 
 from configs.demo_members import MemberPreset, load_demo_members
 from configs.errors import StorageError
+from flows.chosen_encoding import ChosenEncoding, choose_encoding
 from flows.devices import choose_device, training_precision
 from model.augmentation import AugmentationSettings
 from model.inference_settings import InferenceSettings
@@ -28,12 +29,14 @@ class TrainOverrides:
 
     Attributes:
         init: Where the first weights come from: a model's name, ``champion`` or a file.
+        encoding: ``learned``, ``one_hot``, ``anatomy`` or a stored encoding's name.
     """
 
     preset: str | None = None
     steps: int | None = None
     seed: int | None = None
     init: str | None = None
+    encoding: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,7 @@ class TrainingPlan:
         preset: Its name, for people.
         data: Cohort folders.
         settings: How to train.
+        encoding: How structures are told apart.
         init: Where the first weights come from; None draws them.
     """
 
@@ -54,6 +58,7 @@ class TrainingPlan:
     preset: str
     data: tuple[Path, ...]
     settings: TrainingSettings
+    encoding: ChosenEncoding
     init: str | None = None
 
     def description(self, cases: Sequence[CohortCase], *, processes: int) -> JsonObject:
@@ -72,6 +77,7 @@ class TrainingPlan:
             "data": [str(path) for path in self.data],
             "cases_sha256": sha256_hex(to_bytes(records)),
             "settings": asdict(self.settings),
+            "encoding": self.encoding.to_json(),
             "init": self.init,
             "processes": processes,
         }
@@ -94,6 +100,7 @@ class TrainingPlan:
                 preset=description["preset"],
                 data=tuple(Path(path) for path in description["data"]),
                 settings=_settings(description["settings"]),
+                encoding=ChosenEncoding.from_json(description["encoding"]),
                 init=description["init"],
             )
         except (KeyError, TypeError) as error:
@@ -113,12 +120,14 @@ def new_plan(
         ConfigError: A setting does not fit.
     """
     preset = load_demo_members().find(overrides.preset)
+    encoding = choose_encoding(store, overrides.encoding or preset.encoding)
     return TrainingPlan(
         name=name,
         family=preset.family,
         preset=preset.name,
         data=tuple(path.resolve() for path in data),
-        settings=_overridden(store, preset, overrides),
+        settings=replace(_overridden(store, preset, overrides), encoding=encoding.kind),
+        encoding=encoding,
         init=overrides.init,
     )
 
@@ -129,7 +138,7 @@ def preset_settings(preset: MemberPreset) -> TrainingSettings:
         backbone=preset.backbone,
         backbone_options=preset.backbone_options.model_dump(),
         head=preset.head,
-        encoding=preset.encoding,
+        encoding=ChosenEncoding(preset.encoding).kind,
         inference=InferenceSettings(
             spacing_mm=preset.spacing_mm,
             hu_window=preset.hu_window,

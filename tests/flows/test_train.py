@@ -4,9 +4,11 @@ import pytest
 
 from configs.errors import ModelError, UsageError
 from configs.phantom import load_phantom_sites
+from flows.encode import EncodeRequest, encode
 from flows.phantom import make_cohort
 from flows.train import train
 from flows.training_plan import TrainOverrides
+from model.checkpoint import load_checkpoint
 from storage.model_registry import registered_models
 from storage.store import Store
 
@@ -34,6 +36,21 @@ def test_trained_member_is_registered_and_joins(empty_store, cohort):
     assert card["sites_by_structure"]["prostate"] == sorted(sharing)
     with pytest.raises(UsageError, match="in the committee already"):
         train(store, cohort, name="first", overrides=TrainOverrides(steps=2), join=True)
+
+
+@pytest.mark.slow
+def test_a_stored_encoding_goes_into_the_weights(empty_store, cohort):
+    stored = encode(empty_store, EncodeRequest(source="anatomy"), name="body")
+
+    summary = train(
+        empty_store, cohort, name="m", overrides=TrainOverrides(steps=1, encoding="body")
+    )
+
+    network = load_checkpoint(empty_store.objects.path(summary.model.weights)).network
+    assert network.encoding.provenance.sha256 == stored.card["sha256"]
+    assert summary.model.card["encoding"] == "body"
+    with pytest.raises(UsageError, match="no encoding 'clip' is stored"):
+        train(empty_store, cohort, name="m", overrides=TrainOverrides(encoding="clip"))
 
 
 @pytest.mark.slow
