@@ -36,7 +36,7 @@ from storage.model_registry import (
     configured_committee,
     write_card,
 )
-from storage.splits import patient_roles
+from storage.splits import effective_roles, patient_roles
 from storage.store import Store
 
 _LOG = logging.getLogger(__name__)
@@ -265,7 +265,8 @@ def _decision(
 ) -> GateDecision:
     with store.read() as connection:
         references = masks_by_case(reference_labels(connection, role="gate"))
-        cases = all_cases(connection)
+        roles = effective_roles(connection)
+        cases = [case for case in all_cases(connection) if roles.get(case.patient_id) == "gate"]
     how = running(store)
     settings = store.settings.annotate
     rivals = Rivals(

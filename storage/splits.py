@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import duckdb
 
 from configs.errors import UsageError
+from storage.dataset_cases import dataset_cases, overlapping_cases
 from storage.store import Store
 
 Connection = duckdb.DuckDBPyConnection
@@ -44,8 +45,25 @@ def patient_roles(connection: Connection) -> dict[str, Role]:
     return dict(connection.execute("SELECT patient_id, role FROM current_splits").fetchall())
 
 
+def effective_roles(connection: Connection) -> dict[str, Role]:
+    """Return patient id -> role, where ``train`` holds for all who may be one with somebody there.
+
+    Roles are frozen before all names of a scan are known. Who judges or is reported, yet may be the
+    patient of a scan that trains under another name, is counted as trained on: nothing may be
+    measured there.
+    """
+    roles = patient_roles(connection)
+    for group in patient_groups(connection):
+        if any(roles.get(patient) == "train" for patient in group):
+            roles.update({patient: "train" for patient in group if patient in roles})
+    return roles
+
+
 def patient_groups(connection: Connection) -> list[tuple[str, ...]]:
-    """Return groups of patients that must share a role: those whose cases may be one scan."""
+    """Return groups of patients that must share a role: those whose cases may be one scan.
+
+    Twins by content come together, and cases that are one scan by their names in datasets.
+    """
     patients = [
         row[0]
         for row in connection.execute(
@@ -57,6 +75,9 @@ def patient_groups(connection: Connection) -> list[tuple[str, ...]]:
            JOIN current_patients a ON a.case_id = t.case_a
            JOIN current_patients b ON b.case_id = t.case_b ORDER BY 1, 2"""
     ).fetchall()
+    owners = dict(connection.execute("SELECT case_id, patient_id FROM current_patients").fetchall())
+    overlapping = overlapping_cases(dataset_cases(connection))
+    pairs += [(owners[a], owners[b]) for a, b in overlapping if a in owners and b in owners]
     leader = {patient: patient for patient in patients}
     for first, second in pairs:
         one, other = sorted((_leader(leader, first), _leader(leader, second)))
