@@ -1,21 +1,28 @@
 """Every dataset that can be read, as a small folder in its own layout."""
 
+import json
 import re
 
 import nibabel
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from configs.connectors import load_datasets
+from configs.errors import Reason, SomeCasesFailedError, UsageError
 from configs.taxonomy import load_taxonomy
+from flows import cli
+from flows.dataset_labels import Oddity
 from flows.init import init
 from flows.intake_dataset import intake_dataset
 from flows.retrain import corrections
 from storage.cases import all_cases
-from storage.dataset_cases import dataset_cases
+from storage.dataset_cases import dataset_cases, license_flags
 from storage.label_masks import read_label
 from storage.labels import dataset_labels, source_labels
+from storage.rebuild import rebuild
 from storage.splits import freeze_roles
+from storage.verify import verify
 
 SHAPE = (44, 30, 24)
 READABLE = [d for d in load_datasets().values() if d.needs == "nifti"]
@@ -238,3 +245,279 @@ def test_machine_made_lungs_of_ct_org_are_weak_and_train_nothing(empty_store, tm
 def cases_of(store):
     with store.read() as connection:
         return all_cases(connection)
+
+
+def spread(**values):
+    """A label map of cubes: value -> its first index; "4_right=30" puts value 4 at voxel 30."""
+    array = np.zeros(SHAPE, np.uint8)
+    for key, place in values.items():
+        array[cube(place, 12, 10)] = int(key.strip("v").partition("_")[0])
+    return array
+
+
+def oddities(case):
+    return {(finding.structure, finding.oddity) for finding in case.findings}
+
+
+def test_one_kidney_is_told_and_the_other_is_absent(empty_store, tmp_path):
+    (case,) = bring(empty_store, tmp_path, "kits19", case_1=spread(v1=8)).cases
+
+    masks = stored(empty_store, "kits19")[case.case_id]
+    assert masks["kidney_left"].sum() == 27
+    assert not masks["kidney_right"].any()
+    assert ("kidney_right", Oddity.ONE_SIDE) in oddities(case)
+    assert case.absent == ("kidney_right", "kidney_tumor")
+
+
+def test_a_tumor_counts_with_its_kidney(empty_store, tmp_path):
+    array = spread(v1=8, v1_right=30)
+    array[8, 12, 10] = 2
+
+    (case,) = bring(empty_store, tmp_path, "kits19", case_1=array).cases
+
+    masks = stored(empty_store, "kits19")[case.case_id]
+    assert masks["kidney_left"].sum() == 27
+    assert np.argwhere(masks["kidney_tumor"]).tolist() == [[8, 12, 10]]
+
+
+def test_a_kidney_across_the_midline_is_left_out_not_guessed(empty_store, tmp_path):
+    array = np.zeros(SHAPE, np.uint8)
+    array[12:30, 12:15, 10:13] = 1
+    array[9, 9, 9] = 2
+
+    (case,) = bring(empty_store, tmp_path, "kits19", case_1=array).cases
+
+    assert case.annotated == ("kidney_tumor",)
+    assert oddities(case) == {
+        ("kidney_left", Oddity.UNSURE_SIDE),
+        ("kidney_right", Oddity.UNSURE_SIDE),
+    }
+
+
+def test_a_liver_on_the_left_stops_the_parting_of_pairs(empty_store, tmp_path):
+    """The whole scan is mirrored: what is parted by the body would be the wrong way round."""
+    array = spread(v1=8, v2=30, v4=30)
+    array[cube(8, 18, 10)] = 2
+
+    (case,) = bring(empty_store, tmp_path, "abdomenct_1k", case_1=array).cases
+
+    assert case.annotated == ("spleen", "liver", "pancreas")
+    assert ("liver", Oddity.MIRRORED) in oddities(case)
+    assert ("kidney_left", Oddity.UNSURE_SIDE) in oddities(case)
+
+
+def test_a_named_side_that_contradicts_the_body_is_weak(empty_store, tmp_path):
+    array = label_map(dataset("btcv"))
+    left, right = array == 3, array == 2
+    array[left], array[right] = 2, 3
+
+    (case,) = bring(empty_store, tmp_path, "btcv", case_1=array).cases
+
+    assert case.weak == ("kidney_right", "kidney_left")
+    assert oddities(case) == {
+        ("kidney_left", Oddity.WRONG_SIDE),
+        ("kidney_right", Oddity.WRONG_SIDE),
+    }
+
+
+def test_undeclared_values_are_refused_with_the_list_and_the_rest_goes_on(empty_store, tmp_path):
+    """A copy of Pancreas-CT's labels that was renumbered from 1 to 9 must not come in."""
+    wrong = spread(v2=8, v9=30, v6=14)
+
+    summary = bring(
+        empty_store,
+        tmp_path,
+        "pancreas_ct_multiorgan",
+        case_1=wrong,
+        case_4=label_map(dataset("pancreas_ct_multiorgan")),
+    )
+
+    (refused,) = summary.refused
+    assert (refused.name, refused.reason) == ("1", Reason.FOREIGN_VALUES)
+    assert "2 (27 voxels), 9 (27 voxels)" in refused.message
+    assert [case.name for case in summary.cases] == ["4"]
+    assert len(summary.images.taken) == 2
+    with pytest.raises(SomeCasesFailedError):
+        summary.raise_for_refusals()
+
+
+@pytest.mark.parametrize("value", [300.0, 1.5, np.nan, -1.0])
+def test_values_that_are_no_labels_are_refused(empty_store, tmp_path, value):
+    layout = dataset("word").layouts[0]
+    write_case(tmp_path / "d", dataset("word"), layout, 1)
+    array = np.zeros(SHAPE, np.float32)
+    array[3, 3, 3] = value
+    save(tmp_path / "d" / filled(layout.label, 1), array, LPS)
+
+    (refused,) = intake_dataset(empty_store, "word", tmp_path / "d").refused
+
+    assert refused.reason is Reason.FOREIGN_VALUES
+    assert "word" in refused.message
+
+
+def test_labels_on_another_grid_are_refused(empty_store, tmp_path):
+    layout = dataset("word").layouts[0]
+    write_case(tmp_path / "d", dataset("word"), layout, 1)
+    shifted = LPS.copy()
+    shifted[0, 3] = 4.0
+    save(tmp_path / "d" / filled(layout.label, 1), label_map(dataset("word")), shifted)
+
+    (refused,) = intake_dataset(empty_store, "word", tmp_path / "d").refused
+
+    assert refused.reason is Reason.GRID_MISMATCH
+
+
+def test_a_bad_ct_is_quarantined_and_its_labels_stay_out(empty_store, tmp_path):
+    layout = dataset("word").layouts[0]
+    for number in (1, 2):
+        write_case(tmp_path / "d", dataset("word"), layout, number)
+    (tmp_path / "d" / filled(layout.image, 1)).write_bytes(b"no image")
+
+    summary = intake_dataset(empty_store, "word", tmp_path / "d")
+
+    assert [file.reason for file in summary.images.refused] == [Reason.NOT_AN_IMAGE]
+    assert [case.name for case in summary.cases] == ["2"]
+
+
+def test_a_missing_structure_file_is_not_an_empty_one(empty_store, tmp_path):
+    layout = dataset("totalsegmentator_v2").layouts[0]
+    write_case(tmp_path / "d", dataset("totalsegmentator_v2"), layout, 1)
+    for structure in ("spleen", "lung_middle_lobe_right"):
+        (tmp_path / "d" / filled(layout.label, 1, structure=structure)).unlink()
+
+    (case,) = intake_dataset(empty_store, "totalsegmentator_v2", tmp_path / "d").cases
+
+    left_out = set(dataset("totalsegmentator_v2").annotated) - set(case.annotated)
+    assert left_out == {"spleen", "lung_right"}
+    assert oddities(case) == {
+        ("spleen", Oddity.MISSING_FILE),
+        ("lung_right", Oddity.MISSING_FILE),
+    }
+
+
+def test_again_changes_nothing_and_all_survives_rebuild(empty_store, tmp_path):
+    first = bring(empty_store, tmp_path, "kits21", case_1=label_map(dataset("kits21")))
+    lines = len(list(empty_store.journal.lines()))
+    masks = stored(empty_store, "kits21")
+
+    again = intake_dataset(empty_store, "kits21", tmp_path / "kits21")
+
+    assert len(first.cases[0].changed) == 4
+    assert again.cases[0].changed == ()
+    # Each run says that it started, once for the CTs and once for the labels.
+    new = list(empty_store.journal.lines())[lines:]
+    assert {line.kind for line in new} == {"run.started"}
+    before = members(empty_store)
+    rebuild(empty_store)
+    verify(empty_store).raise_for_findings()
+    after = stored(empty_store, "kits21")
+    assert members(empty_store) == before
+    assert {k: set(v) for k, v in after.items()} == {k: set(v) for k, v in masks.items()}
+    assert str(tmp_path) not in empty_store.journal.path.read_text()
+
+
+def test_one_scan_in_two_datasets_is_one_case_with_both_labels(empty_store, tmp_path):
+    array = np.zeros(SHAPE, np.uint8)
+    array[spot(0, "right")] = 1
+    bring(empty_store, tmp_path, "lits", case_5=array)
+    array[spot(1, "right")] = 2
+
+    (case,) = bring(empty_store, tmp_path, "msd_task03_liver", case_5=array).cases
+
+    assert len({member.case_id for member in members(empty_store)}) == 1
+    assert stored(empty_store, "lits")[case.case_id]["liver"].sum() == 27
+    assert stored(empty_store, "msd_task03_liver")[case.case_id]["liver"].sum() == 54
+    with empty_store.read() as connection:
+        flags = license_flags(connection, [case.case_id])
+    assert flags == {"lits": "nc", "msd_task03_liver": "copyleft"}
+
+
+def test_unlabeled_cts_come_in_as_cts(empty_store, tmp_path):
+    btcv = dataset("btcv")
+    write_case(tmp_path / "d", btcv, btcv.layouts[0], 1)
+    save(tmp_path / "d" / filled(btcv.layouts[0].unlabeled[0], 61), ct(61), LPS)
+
+    summary = intake_dataset(empty_store, "btcv", tmp_path / "d")
+
+    assert [(case.name, case.has_labels) for case in summary.cases] == [("1", True), ("61", False)]
+    assert summary.cases[1].annotated == ()
+
+
+def test_mri_of_amos_is_passed_over(empty_store, tmp_path):
+    summary = bring(
+        empty_store,
+        tmp_path,
+        "amos22_ct",
+        case_500=label_map(dataset("amos22_ct")),
+        case_507=label_map(dataset("amos22_ct")),
+    )
+
+    assert [case.name for case in summary.cases] == ["500"]
+    assert summary.excluded == (("507", "MRI, not CT"),)
+    assert "prostate" in summary.cases[0].weak
+
+
+@pytest.mark.parametrize("name", [d.id for d in load_datasets().values() if d.needs != "nifti"])
+def test_what_needs_another_reader_says_so(empty_store, tmp_path, name):
+    with pytest.raises(UsageError, match=r"DICOM.*not there yet; convert"):
+        intake_dataset(empty_store, name, tmp_path)
+
+
+def test_overlaps_that_no_number_tells_are_named(empty_store, tmp_path):
+    bring(empty_store, tmp_path, "kits19", case_1=label_map(dataset("kits19")))
+
+    summary = bring(
+        empty_store, tmp_path, "abdomenct_1k", case_2=label_map(dataset("abdomenct_1k"))
+    )
+
+    assert summary.overlapping == ("kits19",)
+
+
+@pytest.fixture
+def run(monkeypatch):
+    monkeypatch.delenv("ATLASLOOP_WORKSPACE", raising=False)
+    runner = CliRunner()
+    return lambda *arguments: runner.invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def test_the_command_prints_a_report_and_ends_with_3_where_labels_are_refused(
+    run, empty_store, tmp_path
+):
+    ct_org = dataset("ct_org")
+    write_case(tmp_path / "d", ct_org, ct_org.layouts[0], 30)
+    write_case(tmp_path / "d", ct_org, ct_org.layouts[0], 31, array=spread(v9=8))
+
+    result = run("intake", "--dataset", "ct_org", tmp_path / "d", "-w", empty_store.workspace.root)
+
+    assert result.exit_code == 3
+    assert "ct_org (licence: permissive): 1 cases, 1 with labels, 6 labels new" in result.output
+    row = next(line for line in result.output.splitlines() if "lung_left" in line)
+    assert row.replace("│", " ").split() == ["lung_left", "1", "1", "0", "1"]
+    assert "foreign_values" in result.output
+    assert "9 (27 voxels)" in re.sub(r"[\s│]+", " ", result.output)
+
+
+def test_wrong_use_of_datasets_ends_with_2(run, empty_store, tmp_path):
+    workspace = ("-w", empty_store.workspace.root)
+
+    for arguments in (
+        ("intake", "--dataset", "nonsense", tmp_path, *workspace),
+        ("intake", "--dataset", "word", tmp_path, tmp_path, *workspace),
+        ("intake", "--dataset", "word", tmp_path, *workspace),
+        ("intake", "--dataset", "chaos_ct", tmp_path, *workspace),
+        ("datasets", "show", "nonsense"),
+    ):
+        assert run(*arguments).exit_code == 2
+
+
+def test_datasets_are_listed_and_shown(run):
+    listed, shown = run("datasets", "list"), run("datasets", "show", "amos22_ct")
+
+    assert listed.exit_code == shown.exit_code == 0
+    assert all(name in listed.output for name in load_datasets())
+    assert "licence: nc (non-commercial)" in shown.output
+    assert "10 pancreas" in shown.output
+    assert "abdomenatlas_1_0_mini" in shown.output
+    assert json.loads(run("datasets", "show", "lits", "--json").output)["map"]["liver"][
+        "values"
+    ] == [1, 2]
