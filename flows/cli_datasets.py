@@ -11,7 +11,7 @@ from flows.cli_options import JsonOption
 from flows.tables import print_json
 
 commands = typer.Typer()
-_datasets = typer.Typer(help="Which public datasets are known, and what their labels mean.")
+_datasets = typer.Typer()
 commands.add_typer(_datasets, name="datasets")
 
 

@@ -133,8 +133,8 @@ def split(workspace: WorkspaceOption = HERE, *, as_json: JsonOption = False) -> 
         print_table("Patients by role", ["role", "patients"], list(summary.patients.items()))
         if summary.leaked:
             warn(
-                f"{summary.leaked} patients of the gate or the report may be the same as ones that "
-                "train, known under another name only since; nothing is measured on them"
+                f"the scans of {summary.leaked} patients of the gate or the report train under "
+                "another name, known only since; nothing is measured on them"
             )
 
 

@@ -17,8 +17,8 @@ class SplitSummary:
     Attributes:
         added: Patients that had none before.
         patients: Role -> number of patients.
-        leaked: Patients whose role says that they judge or are reported, but who may be the same as
-            one that trains; nothing is measured on them.
+        leaked: Patients who judge or are reported by their role, but whose scan trains under
+            another name; nothing is measured on them.
     """
 
     added: int

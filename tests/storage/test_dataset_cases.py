@@ -109,6 +109,19 @@ def test_who_judges_is_not_measured_once_known_to_train_under_another_name(store
     assert split(store).leaked == 1
 
 
+def test_a_patient_without_a_role_links_two_that_have_one(store):
+    freeze_roles(store, {"p-a": "gate", "p-c": "train"})
+    record_dataset_case(store, member("c-a", "kits19", "3"), {})
+    record_dataset_case(store, member("c-c", "word", "3"), {})
+    # The third scan is named in both datasets, and so ties the first two to one another.
+    record_dataset_case(store, member("c-b", "kits21", "3"), {})
+    assert read(store, effective_roles) == {"p-a": "gate", "p-c": "train"}
+
+    record_dataset_case(store, member("c-b", "word", "3"), {})
+
+    assert read(store, effective_roles) == {"p-a": "train", "p-c": "train"}
+
+
 def test_newcomers_of_a_mixed_group_train(store):
     freeze_roles(store, {"p-a": "train", "p-b": "report"})
     for case_id, dataset in (("c-a", "kits19"), ("c-c", "kits21"), ("c-b", "kits23")):
