@@ -8,6 +8,7 @@ import typer
 
 from flows import (
     cli_data,
+    cli_datasets,
     cli_encode,
     cli_models,
     cli_review,
@@ -51,6 +52,7 @@ def top_level(
 
 for group in (
     cli_data,
+    cli_datasets,
     cli_encode,
     cli_models,
     cli_review,

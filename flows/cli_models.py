@@ -17,7 +17,7 @@ from flows.cli_options import (
     WorkspaceOption,
     open_store,
 )
-from flows.tables import print_json, print_line, print_table
+from flows.tables import print_json, print_line, print_table, warn
 
 if TYPE_CHECKING:
     from flows.annotate import AnnotateSummary
@@ -173,6 +173,11 @@ def split(workspace: WorkspaceOption = HERE, *, as_json: JsonOption = False) -> 
         print_json(summary)
     else:
         print_table("Patients by role", ["role", "patients"], list(summary.patients.items()))
+        if summary.leaked:
+            warn(
+                f"the scans of {summary.leaked} patients of the gate or the report train under "
+                "another name, known only since; nothing is measured on them"
+            )
 
 
 @commands.command()

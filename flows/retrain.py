@@ -36,7 +36,7 @@ from storage.model_registry import (
     configured_committee,
 )
 from storage.predictions import closed_predictions
-from storage.splits import frozen_cases, patient_roles
+from storage.splits import effective_roles, frozen_cases, patient_roles
 from storage.store import Store
 
 _LOG = logging.getLogger(__name__)
@@ -257,7 +257,8 @@ def _decision(
 ) -> GateDecision:
     with store.read() as connection:
         references = masks_by_case(reference_labels(connection, role="gate"))
-        cases = all_cases(connection)
+        roles = effective_roles(connection)
+        cases = [case for case in all_cases(connection) if roles.get(case.patient_id) == "gate"]
         closed = closed_predictions(connection, committee.committee_id)
     how = running(store)
     settings = store.settings.annotate
