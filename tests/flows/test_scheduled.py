@@ -8,19 +8,25 @@ import subprocess
 import sys
 import time
 import urllib.request
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from configs.errors import SchedulerError, UsageError
 from configs.settings import ScheduleSettings
-from flows.annotate import annotation_run
+from flows.annotate import annotate, annotation_run
 from flows.intake import intake
 from flows.prefect_server import check_api, local_server, serve_lock_path
 from flows.retrain import RetrainSummary
 from flows.status import status
 from model.gate import GateDecision
+from storage.cases import all_cases
+from storage.claims import claim_items
+from storage.labels import base_of
 from storage.process_lock import is_held, process_lock
+from storage.splits import freeze_roles
+from storage.verdicts import Verdict, give_verdict
 from storage.verify import verify
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,7 +140,7 @@ def test_retraining_tells_what_the_gate_decided(scheduled, store, monkeypatch):
     decision = GateDecision("promoted", rows=(), needed=None, reason="all hold")
     summary = RetrainSummary("g-1", decision, labels=3, gate_patients=9, members=("m0",))
     pages = []
-    monkeypatch.setattr("flows.retrain.retrain", lambda _: summary)
+    monkeypatch.setattr("flows.retrain.retrain", lambda store, options: summary)
     monkeypatch.setattr(
         scheduled, "create_markdown_artifact", lambda page, key: pages.append((key, page))
     )
@@ -171,7 +177,7 @@ def test_served_flow_fires_retries_and_finishes_what_a_killed_run_left(
 ):
     take_in(store, write_ct, tmp_path / PATIENT, range(3))
     (tmp_path / PATIENT / "0.nii.gz").rename(tmp_path / "away.nii.gz")
-    api = served(store)
+    api = served(store, "--annotate-every", EVERY_SECONDS)
 
     wait_until(lambda: lines_of(store, "case.failed"), "a scheduled run reaches the lost file")
     (tmp_path / "away.nii.gz").rename(tmp_path / PATIENT / "0.nii.gz")
@@ -182,7 +188,8 @@ def test_served_flow_fires_retries_and_finishes_what_a_killed_run_left(
     assert api.runs("COMPLETED", "3 cases closed")[0]["auto_scheduled"] is True
 
     take_in(store, write_ct, tmp_path / PATIENT, range(3, 12))
-    wait_until(lambda: len(lines_of(store, "case.annotated")) > 4, "a run is amid the new cases")
+    amid = (lambda: len(lines_of(store, "case.annotated")) > 4, "a run is amid the new cases")
+    wait_until(*amid, every_s=0.1)
     os.kill(process_at_work(store), signal.SIGKILL)
     left = status(store).unfinished
     wait_until(lambda: api.runs("CRASHED"), "Prefect sees that the run died")
@@ -210,11 +217,72 @@ def test_served_flow_fires_retries_and_finishes_what_a_killed_run_left(
     ] == []
 
 
-def wait_until(condition, what, timeout_s=240):
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_served_retraining_fires_and_ends_with_the_gates_word_in_the_journal(
+    store, write_ct, tmp_path, served
+):
+    take_in(store, write_ct, tmp_path / PATIENT, range(2))
+    annotate(store)
+    with store.read() as connection:
+        cases = {case.case_id: case.patient_id for case in all_cases(connection)}
+    freeze_roles(store, dict(zip(cases.values(), ("train", "gate"), strict=True)))
+    for case_id in cases:
+        judge_absent(store, case_id, "liver")
+    api = served(store, "--annotate-every", "", "--retrain-every", EVERY_SECONDS)
+
+    (fired,) = wait_until(lambda: api.runs("RUNNING"), "a scheduled retraining begins")
+    api.pause(fired["deployment_id"])
+    wait_until(lambda: api.runs("COMPLETED", "underpowered"), "it ends with the gate's word")
+    command = [*command_line(store, "retrain"), "--prefect", "--json", "--member", "m1"]
+    asked = subprocess.run(
+        command, cwd=ROOT, env=serving_environment(), capture_output=True, check=True
+    )
+
+    assert fired["auto_scheduled"] is True
+    started = {
+        line["facts"]["started_by"]["prefect_flow_run"]: line["facts"]["members"]
+        for line in lines_of(store, "run.started")
+        if line["verb"] == "retrain"
+    }
+    assert started[fired["id"]] == ["m0", "m1"]
+    decided = lines_of(store, "gate.decided")
+    assert decided[0]["outcome"] == "underpowered"
+    assert [entry["name"] for entry in decided[0]["members"]] == ["m0", "m1"]
+    by_hand = [run for run in api.runs("COMPLETED") if not run["auto_scheduled"]]
+    assert [started[run["id"]] for run in by_hand] == [["m1"]]
+    assert json.loads(asked.stdout)["decision"]["outcome"] == "underpowered"
+    assert verify(store).findings == ()
+    assert [
+        path.name for path in prefect_files(store) if PATIENT.encode() in path.read_bytes()
+    ] == []
+
+
+def judge_absent(store, case_id, structure):
+    now = datetime(2026, 1, 5, 12, 0)
+    claim_items(store, case_id, [structure], reader="anna", now=now, lease=timedelta(minutes=5))
+    with store.read() as connection:
+        base, _ = base_of(connection, case_id, structure)
+    verdict = Verdict(
+        case_id=case_id,
+        structure=structure,
+        verdict="absent",
+        reader="anna",
+        base_version=base,
+        request_id=case_id,
+        opened_at=now,
+        active_s=1.0,
+    )
+    give_verdict(store, verdict, now=now)
+
+
+def wait_until(condition, what, *, timeout_s=240, every_s=0.5):
+    """What the condition gives once it holds; asked seldom, since the server has to answer."""
     deadline = time.monotonic() + timeout_s
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline, f"waited {timeout_s} s in vain until {what}"
-        time.sleep(0.1)
+        time.sleep(every_s)
+    return found
 
 
 def process_at_work(store):
@@ -248,13 +316,22 @@ class Api:
         return True
 
     def post(self, what: str, question: dict) -> list[dict]:
+        """What a filter finds, oldest first."""
+        sort = {"sort": "EXPECTED_START_TIME_ASC"}
+        return json.loads(self.send(f"{what}/filter", {**question, **sort}))
+
+    def pause(self, deployment_id: str) -> None:
+        """Let a deployment fire no more."""
+        self.send(f"deployments/{deployment_id}/pause_deployment", {})
+
+    def send(self, path: str, body: dict) -> bytes:
         request = urllib.request.Request(
-            f"{self.url}/{what}/filter",
-            data=json.dumps({**question, "sort": "EXPECTED_START_TIME_ASC"}).encode(),
+            f"{self.url}/{path}",
+            data=json.dumps(body).encode(),
             headers={"content-type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=60) as reply:
-            return json.load(reply)
+            return reply.read()
 
     def runs(self, kind: str, message: str | None = None) -> list[dict]:
         """Flow runs in a state, oldest first."""
@@ -267,10 +344,10 @@ def served(tmp_path):
     """A starter of `atlasloop serve` with a server of its own; ends it and checks that it ended."""
     started = []
 
-    def serve(store):
+    def serve(store, *flags):
         with (tmp_path / "serve.log").open("wb") as log:
             process = subprocess.Popen(
-                [*command_line(store, "serve"), "--annotate-every", EVERY_SECONDS],
+                [*command_line(store, "serve"), *flags],
                 cwd=ROOT,
                 env=serving_environment(),
                 stdout=log,
@@ -312,4 +389,5 @@ def serving_environment():
         "ATLASLOOP_SCHEDULE__CHUNK_SIZE": "2",
         "ATLASLOOP_SCHEDULE__RETRIES": "10",
         "ATLASLOOP_SCHEDULE__RETRY_DELAY_S": "3",
+        "ATLASLOOP_RETRAIN__STEPS": "2",
     }
