@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from configs.phantom import load_phantom_sites
 from configs.settings import MemberSettings
 from configs.taxonomy import load_taxonomy
 from flows.devices import choose_device, uses_bfloat16
+from flows.process_pool import side_by_side
 from flows.progress import Advance, silent
 from flows.runs import recorded_run
 from model.checkpoint import save_checkpoint
@@ -139,12 +138,9 @@ def train_committee(store: Store, data: Path, presets: Sequence[MemberPreset]) -
         for preset in presets
     ]
     names = [preset.name for preset in presets]
-    spawn = multiprocessing.get_context("spawn")
-    with (
-        recorded_run(store, "train", {"models": names, "seeds": [job.seed for job in jobs]}),
-        ProcessPoolExecutor(max_workers=len(jobs), mp_context=spawn) as pool,
-    ):
-        for member, fitted in zip(members, pool.map(fit, jobs), strict=True):
+    with recorded_run(store, "train", {"models": names, "seeds": [job.seed for job in jobs]}):
+        trained = side_by_side(fit, jobs, workers=len(jobs))
+        for member, fitted in zip(members, trained, strict=True):
             register(store, member.name, fitted)
             join_committee(store.workspace, member)
 

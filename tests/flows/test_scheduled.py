@@ -8,25 +8,19 @@ import subprocess
 import sys
 import time
 import urllib.request
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from configs.errors import SchedulerError, UsageError
 from configs.settings import ScheduleSettings
-from flows.annotate import annotate, annotation_run
+from flows.annotate import annotation_run
 from flows.intake import intake
 from flows.prefect_server import check_api, local_server, serve_lock_path
 from flows.retrain import RetrainSummary
 from flows.status import status
 from model.gate import GateDecision
-from storage.cases import all_cases
-from storage.claims import claim_items
-from storage.labels import base_of
 from storage.process_lock import is_held, process_lock
-from storage.splits import freeze_roles
-from storage.verdicts import Verdict, give_verdict
 from storage.verify import verify
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -220,15 +214,10 @@ def test_served_flow_fires_retries_and_finishes_what_a_killed_run_left(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_served_retraining_fires_and_ends_with_the_gates_word_in_the_journal(
-    store, write_ct, tmp_path, served
+    store, write_ct, tmp_path, served, judge_livers
 ):
     take_in(store, write_ct, tmp_path / PATIENT, range(2))
-    annotate(store)
-    with store.read() as connection:
-        cases = {case.case_id: case.patient_id for case in all_cases(connection)}
-    freeze_roles(store, dict(zip(cases.values(), ("train", "gate"), strict=True)))
-    for case_id in cases:
-        judge_absent(store, case_id, "liver")
+    judge_livers(store)
     api = served(store, "--annotate-every", "", "--retrain-every", EVERY_SECONDS)
 
     (fired,) = wait_until(lambda: api.runs("RUNNING"), "a scheduled retraining begins")
@@ -256,24 +245,6 @@ def test_served_retraining_fires_and_ends_with_the_gates_word_in_the_journal(
     assert [
         path.name for path in prefect_files(store) if PATIENT.encode() in path.read_bytes()
     ] == []
-
-
-def judge_absent(store, case_id, structure):
-    now = datetime(2026, 1, 5, 12, 0)
-    claim_items(store, case_id, [structure], reader="anna", now=now, lease=timedelta(minutes=5))
-    with store.read() as connection:
-        base, _ = base_of(connection, case_id, structure)
-    verdict = Verdict(
-        case_id=case_id,
-        structure=structure,
-        verdict="absent",
-        reader="anna",
-        base_version=base,
-        request_id=case_id,
-        opened_at=now,
-        active_s=1.0,
-    )
-    give_verdict(store, verdict, now=now)
 
 
 def wait_until(condition, what, *, timeout_s=240, every_s=0.5):
