@@ -21,6 +21,8 @@ from flows.tables import print_json, print_line, print_table, warn
 
 if TYPE_CHECKING:
     from flows.annotate import AnnotateSummary
+    from flows.retrain import RetrainSummary
+    from flows.retrain_options import RetrainOptions
     from storage.store import Store
 
 commands = typer.Typer()
@@ -196,16 +198,15 @@ def retrain(
     accept_underpowered: Annotated[
         bool, typer.Option("--accept-underpowered", help="Promote what could not be decided.")
     ] = False,
+    prefect: PrefectOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train the members on what people judged; the gate decides whether they come into force.
 
     Example: atlasloop retrain --data cohort
     """
-    from flows.progress import shown
     from flows.reports import print_retraining
-    from flows.retrain import RetrainOptions
-    from flows.retrain import retrain as run
+    from flows.retrain_options import RetrainOptions
 
     options = RetrainOptions(
         cohorts=tuple(data or ()),
@@ -215,8 +216,10 @@ def retrain(
         accept_underpowered=accept_underpowered,
     )
     store = open_store(workspace)
-    with shown("gate") as advance:
-        summary = run(store, options, advance=advance)
+    if _as_flow(prefect=prefect):
+        summary = _flow("retrain", store, options=options)
+    else:
+        summary = _retrain_here(store, options)
     if as_json:
         print_json(summary)
     else:
@@ -312,6 +315,14 @@ def _annotate_here(store: Store, limit: int | None, *, retry_failed: bool) -> An
         )
     rank(store)
     return summary
+
+
+def _retrain_here(store: Store, options: RetrainOptions) -> RetrainSummary:
+    from flows.progress import shown
+    from flows.retrain import retrain as run
+
+    with shown("gate") as advance:
+        return run(store, options, advance=advance)
 
 
 def _device_flag(device: str | None) -> dict[str, Any]:

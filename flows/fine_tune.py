@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +14,7 @@ import torch
 from configs.errors import ModelError
 from flows.annotate import existing_file
 from flows.limits import volume_limits
+from flows.process_pool import side_by_side
 from flows.runs import code_versions
 from flows.train import FittedModel, training_cases
 from model.checkpoint import load_checkpoint, save_checkpoint
@@ -75,9 +74,7 @@ def fine_tune_all(jobs: Sequence[FineTuneJob]) -> list[FittedModel]:
     cores = os.cpu_count() or 1
     workers = min(len(jobs), cores)
     shared = [replace(job, threads=max(1, cores // workers)) for job in jobs]
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=workers, mp_context=spawn) as pool:
-        return list(pool.map(fine_tune, shared))
+    return side_by_side(fine_tune, shared, workers=workers)
 
 
 def fine_tune(job: FineTuneJob) -> FittedModel:

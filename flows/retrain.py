@@ -15,6 +15,7 @@ from flows.devices import choose_device, uses_bfloat16
 from flows.fine_tune import FineTuneJob, TrainingLabel, fine_tune_all
 from flows.gate import Contender, Rivals, observe, running
 from flows.progress import Advance, silent
+from flows.retrain_options import RetrainOptions
 from flows.runs import recorded_run
 from flows.split import split
 from flows.train import FittedModel, training_cases
@@ -40,25 +41,6 @@ from storage.splits import effective_roles, frozen_cases, patient_roles
 from storage.store import Store
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrainOptions:
-    """What the caller wants.
-
-    Attributes:
-        cohorts: Folders of partially labeled cases to train on beside the corrections.
-        members: Names of the members to retrain; all when empty.
-        steps: Optimiser steps; None takes the setting.
-        seed: Of patches and of the bootstrap.
-        accept_underpowered: Promote although some criteria could not be decided.
-    """
-
-    cohorts: tuple[Path, ...] = ()
-    members: tuple[str, ...] = ()
-    steps: int | None = None
-    seed: int = 0
-    accept_underpowered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

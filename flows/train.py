@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +18,7 @@ from configs.settings import MemberSettings
 from configs.taxonomy import load_taxonomy, shipped_taxonomy
 from flows.devices import choose_device
 from flows.initial_weights import initialise
+from flows.process_pool import side_by_side
 from flows.progress import Advance, silent
 from flows.ranks import Ranks, joined_ranks
 from flows.runs import code_versions, recorded_run
@@ -199,13 +198,13 @@ def train_committee(store: Store, data: Path, presets: Sequence[MemberPreset]) -
         for preset in presets
     ]
     jobs = [TrainingJob(plan=plan, device=device, threads=1) for plan in plans]
-    seeds = [plan.settings.seed for plan in plans]
-    spawn = multiprocessing.get_context("spawn")
-    with (
-        recorded_run(store, "train", {"models": [plan.name for plan in plans], "seeds": seeds}),
-        ProcessPoolExecutor(max_workers=len(jobs), mp_context=spawn) as pool,
-    ):
-        for member, fitted in zip(members, pool.map(fit, jobs), strict=True):
+    facts = {
+        "models": [plan.name for plan in plans],
+        "seeds": [plan.settings.seed for plan in plans],
+    }
+    with recorded_run(store, "train", facts):
+        trained = side_by_side(fit, jobs, workers=len(jobs))
+        for member, fitted in zip(members, trained, strict=True):
             register(store, member.name, fitted)
             join_committee(store.workspace, member)
 

@@ -1,4 +1,9 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +16,8 @@ from flows.training_plan import TrainOverrides
 from model.checkpoint import load_checkpoint
 from storage.model_registry import registered_models
 from storage.store import Store
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +58,27 @@ def test_a_stored_encoding_goes_into_the_weights(empty_store, cohort):
     assert summary.model.card["encoding"] == "body"
     with pytest.raises(UsageError, match="no encoding 'clip' is stored"):
         train(empty_store, cohort, name="m", overrides=TrainOverrides(encoding="clip"))
+
+
+def test_ctrl_c_ends_training_with_one_line(empty_store, cohort, tmp_path):
+    command = ["-m", "flows.cli", "train", cohort, "--name", "x", "--steps", "1000000"]
+    with subprocess.Popen(
+        [sys.executable, *command, "-w", empty_store.workspace.root],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as child:
+        assert child.stderr.readline().startswith("train x: 1/1000000")
+        os.killpg(child.pid, signal.SIGINT)
+        lines = [line for line in child.stderr if not line.startswith("train x: ")]
+
+    assert child.returncode == 130
+    assert lines == [
+        "error: interrupted; what was finished is kept, run the same command to go on\n"
+    ]
+    assert registered_models(empty_store) == {}
 
 
 @pytest.mark.slow
