@@ -127,7 +127,7 @@ def test_structures_that_are_not_learned_are_left_out() -> None:
 
 
 class Unloading(Mapping[str, np.ndarray]):
-    """Masks that are made when asked for; counts how often, and how many of the earlier ones are kept."""
+    """Masks that are made when asked for; counts how often, and how many are kept meanwhile."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
