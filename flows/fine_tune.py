@@ -46,7 +46,8 @@ class FineTuneJob:
         checkpoint: Weights to start from.
         labels: What people said, sorted by case.
         cohorts: Folders of partially labeled cases to train on beside them.
-        correction_share: Share of the patches that comes from ``labels``.
+        correction_share: Share of the patches that comes from ``labels``, but for the preference
+            that cases with rare structures, lesions and thin ones get.
         threads: Threads to use; None leaves it to torch.
     """
 

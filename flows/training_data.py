@@ -323,7 +323,8 @@ def _dataset_of(labels: Mapping[str, LabelVersion]) -> str:
 def _of_cohort(case: CohortCase, annotated: tuple[str, ...]) -> _Labeled:
     def load() -> TrainingSample:
         hu, spacing_mm = case.read_hu()
-        return TrainingSample(hu, spacing_mm, _Masks(annotated, case.read_label))
+        masks = _Masks(annotated, lambda name: case.read_label(name, hu.shape))
+        return TrainingSample(hu, spacing_mm, masks)
 
     content = {
         "file": _file_sha256(case.ct_path),

@@ -156,13 +156,11 @@ def prepare_sample(
     labels = torch.zeros((math.ceil(len(annotated) / _BITS), *working.shape), dtype=torch.uint8)
     centres: dict[int, Tensor] = {}
     for position, number in enumerate(annotated):
-        native = sample.masks[structures[number]]
-        if native.shape != sample.hu.shape:
-            raise ModelError(
-                f"masks must have the image's shape {sample.hu.shape}; {structures[number]} of "
-                f"{name} has {native.shape}"
-            )
-        mask, corner = _working_mask(native, sample.spacing_mm, inference.spacing_mm)
+        mask, corner = _working_mask(
+            _native_mask(sample, structures[number], name),
+            sample.spacing_mm,
+            inference.spacing_mm,
+        )
         if mask is None:
             continue
         box = tuple(slice(c, c + size) for c, size in zip(corner, mask.shape, strict=True))
@@ -243,6 +241,16 @@ def _check(sample: TrainingSample, name: str) -> None:
         raise ModelError(f"{name} must be a volume (I, J, K), got shape {sample.hu.shape}")
     if not (math.isfinite(sample.weight) and sample.weight > 0):
         raise ModelError(f"a case's weight must be positive, {name} has {sample.weight}")
+
+
+def _native_mask(sample: TrainingSample, structure: str, name: str) -> npt.NDArray[np.bool_]:
+    mask = sample.masks[structure]
+    if mask.shape != sample.hu.shape:
+        raise ModelError(
+            f"masks must have the image's shape {sample.hu.shape}; {structure} of {name} has "
+            f"{mask.shape}"
+        )
+    return mask
 
 
 def _check_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> None:

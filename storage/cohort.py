@@ -142,13 +142,17 @@ class CohortCase:
         """
         return self._read_masks(self.folder / "segmentations", self.annotated)
 
-    def read_label(self, structure: str) -> Mask:
-        """Return one shared mask, shape (I, J, K).
+    def read_label(self, structure: str, shape: tuple[int, ...]) -> Mask:
+        """Return one shared mask.
+
+        Args:
+            structure: One that the site annotates.
+            shape: Of the CT, (I, J, K); the mask must have it.
 
         Raises:
             UsageError: As ``read_labels``.
         """
-        return self._read_masks(self.folder / "segmentations", [structure])[structure]
+        return _mask_or_empty(self.label_path(structure), shape)
 
     def label_path(self, structure: str) -> Path:
         """Return where a shared mask lies; there is no file where it is empty."""
@@ -172,11 +176,7 @@ class CohortCase:
 
     def _read_masks(self, folder: Path, names: Iterable[str]) -> dict[str, Mask]:
         shape = _load(self.ct_path).shape
-        masks: dict[str, Mask] = {}
-        for name in names:
-            path = folder / f"{name}.nii.gz"
-            masks[name] = _mask(path, shape) if path.exists() else np.zeros(shape, np.bool_)
-        return masks
+        return {name: _mask_or_empty(folder / f"{name}.nii.gz", shape) for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +369,10 @@ def _array(image: nibabel.Nifti1Image, path: Path) -> npt.NDArray[Any]:
         return np.asarray(image.dataobj)
     except (OSError, EOFError, ValueError) as error:
         raise UsageError(_damaged(path)) from error
+
+
+def _mask_or_empty(path: Path, shape: tuple[int, ...]) -> Mask:
+    return _mask(path, shape) if path.exists() else np.zeros(shape, np.bool_)
 
 
 def _mask(path: Path, shape: tuple[int, ...]) -> Mask:
