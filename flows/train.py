@@ -35,7 +35,7 @@ from model.training import (
     training_sampler,
 )
 from model.training_engine import TrainingEngine, free_bytes
-from model.training_memory import MemoryEstimator, advice
+from model.training_memory import MemoryEstimator, advice, surely_fits
 from model.training_samples import TrainingSample
 from model.universal import UniversalNetwork
 from storage.canonical_json import JsonObject
@@ -325,7 +325,7 @@ def _train(loop: TrainingLoop, cases: Sequence[CohortCase], stop: StopAsked) -> 
 
 def _warn_of_memory(plan: TrainingPlan, ranks: Ranks, watch: TrainingWatch) -> None:
     free = free_bytes(ranks.device)
-    if free is None or not ranks.writes:
+    if free is None or not ranks.writes or surely_fits(plan.settings, free):
         return
     wanted = MemoryEstimator(plan.settings).estimate(plan.settings).total_bytes
     if wanted > free:

@@ -46,7 +46,8 @@ class TrainingCurves:
             ValidationPoint(int(row[0]), row[1], float(row[2]))
             for row in _kept(run.validation_csv, VALIDATION_COLUMNS, after_step)
         ]
-        self._steps_file = run.steps_csv.open("a", newline="", encoding="utf-8")
+        # Line by line, so that a state never knows a step that its curve does not.
+        self._steps_file = run.steps_csv.open("a", 1, newline="", encoding="utf-8")
         self._events: SummaryWriter = SummaryWriter(
             str(run.tensorboard), purge_step=after_step + 1 if after_step else None
         )
@@ -59,7 +60,7 @@ class TrainingCurves:
             record.step, record.loss, record.learning_rate, record.gradient_norm, seconds
         )
         self._steps.append(point)
-        csv.writer(self._steps_file).writerow(point)
+        csv.writer(self._steps_file, lineterminator="\n").writerow(point)
         for name, value in zip(STEP_COLUMNS[1:], point[1:], strict=True):
             self._events.add_scalar(f"training/{name}", value, record.step)
         now = time.monotonic()
@@ -73,7 +74,7 @@ class TrainingCurves:
         with self._run.validation_csv.open("a", newline="", encoding="utf-8") as file:
             for name, value in values.items():
                 self._validations.append(ValidationPoint(step, name, value))
-                csv.writer(file).writerow((step, name, value))
+                csv.writer(file, lineterminator="\n").writerow((step, name, value))
                 self._events.add_scalar(f"validation/{name}", value, step)
 
     def close(self) -> None:
@@ -85,7 +86,6 @@ class TrainingCurves:
         self._events.close()
 
     def _flush(self, now: float) -> None:
-        self._steps_file.flush()
         self._events.flush()
         self._flushed = now
 
@@ -107,5 +107,5 @@ def _kept(path: Path, columns: tuple[str, ...], after_step: int) -> list[list[st
                 if len(row) == len(columns) and row[0].isdigit() and int(row[0]) <= after_step
             ]
     with durable(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([columns, *rows])
+        csv.writer(file, lineterminator="\n").writerows([columns, *rows])
     return rows

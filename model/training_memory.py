@@ -23,6 +23,8 @@ _BYTES_OF_MEAN = 4
 _AUTOCAST_SHARE = 0.6
 _OVERHEAD = 1.25
 _GIB = 2**30
+# More than any backbone keeps, in float32: Swin UNETR keeps 7,000.
+_MOST_BYTES_A_VOXEL = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and (
         "can't allocate memory" in text or "not enough memory" in text or "out of memory" in text
     )
+
+
+def surely_fits(settings: TrainingSettings, free_bytes: int) -> bool:
+    """Whether a training is so small that nothing need be estimated."""
+    i, j, k = settings.inference.patch
+    return settings.batch_size * i * j * k * _MOST_BYTES_A_VOXEL < free_bytes
 
 
 class MemoryEstimator:

@@ -28,6 +28,13 @@ from storage.training_runs import TrainingRun, training_run
 ROOT = Path(flows.__file__).parents[1]
 
 
+@pytest.fixture(autouse=True)
+def _without_pictures(request, monkeypatch) -> None:
+    """Drawing takes longer than all the steps; one test looks at a picture."""
+    if not request.node.name.endswith("pictures"):
+        monkeypatch.setattr("flows.training_curves.draw_curves", lambda path, *_: path.touch())
+
+
 class BrokenOffError(Exception):
     """Ends a training in the middle of the loop, as no signal does."""
 
@@ -49,7 +56,7 @@ def losses(store: Store) -> list[tuple[str, str]]:
         return [(row["step"], row["loss"]) for row in csv.DictReader(file)]
 
 
-def test_a_training_leaves_a_model_states_and_curves(
+def test_a_training_leaves_a_model_and_states_and_curves_with_pictures(
     training_store: Store, tiny_plan: TrainingPlan
 ) -> None:
     summary = train_plan(training_store, tiny_plan)
@@ -245,11 +252,14 @@ import os, signal, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
+from flows import training_curves
 from flows.train import train_plan
 from flows.training_plan import TrainingPlan
 from storage.store import Store
 from storage.training_runs import training_run
 import json
+import torch.utils.tensorboard.writer
+training_curves.draw_curves = lambda path, *_: path.touch()
 store, description = Store.open(Path(sys.argv[1])), json.loads(Path(sys.argv[2]).read_text())
 for kill_at in (2, 5, None):
     child = os.fork()
