@@ -87,7 +87,7 @@ class SegResNetOptions(BackboneOptions):
         return 2 ** (len(self.blocks_down) - 1)
 
 
-BACKBONE_OPTIONS: Mapping[BackboneName, type[BackboneOptions]] = MappingProxyType(
+BACKBONE_OPTIONS: Mapping[str, type[BackboneOptions]] = MappingProxyType(
     {
         "small_unet": SmallUNetOptions,
         "swin_unetr": SwinUnetrOptions,
