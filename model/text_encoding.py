@@ -120,12 +120,17 @@ def _open(model: OpenClipModel) -> tuple[Any, Any]:
     except Exception as error:
         raise ModelError(
             f"the text encoder {model.name} with weights {_weights_name(model) or 'of its own'} "
-            f"cannot be opened: {error}{_remedy(open_clip, model)}"
+            f"cannot be opened: {str(error).rstrip('. ')}{_remedy(open_clip, model, error)}"
         ) from error
 
 
-def _remedy(open_clip: Any, model: OpenClipModel) -> str:  # noqa: ANN401  # a module
-    """Return what else to try with a model that comes from a hub; empty for local ones."""
+def _remedy(open_clip: Any, model: OpenClipModel, error: Exception) -> str:  # noqa: ANN401  # a module
+    """Return what else to try, where that is known."""
+    if "TorchScript" in str(error):
+        return (
+            "; a TorchScript archive, as OpenAI's are, holds a program: save its tensors alone, "
+            "see docs/encodings.md, and name that file"
+        )
     tag = model.weights and open_clip.get_pretrained_cfg(model.name, model.weights)
     if not (model.name.startswith("hf-hub:") or tag):
         return ""

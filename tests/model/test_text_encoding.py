@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,17 @@ def test_a_checkpoint_file_is_read_with_the_activation_that_is_stated(tmp_path: 
     assert not torch.allclose(of_name.vectors, plain.vectors, atol=1e-6)
     assert stated.provenance.source == "open_clip tiny weights.pt with quick GELU"
     assert plain.provenance.source == "open_clip tiny weights.pt"
+
+
+@pytest.mark.usefixtures("architectures")
+def test_an_archive_with_a_program_is_not_run(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "jit.pt")
+    model = OpenClipModel(name="tiny", weights=str(tmp_path / "jit.pt"), quick_gelu=True)
+
+    with pytest.raises(ModelError, match="save its tensors alone"):
+        encode_words(model, WORDS)
 
 
 @pytest.mark.parametrize(
