@@ -5,25 +5,21 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from importlib import resources
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
 
+from configs.backbones import BACKBONE_OPTIONS, BackboneName, BackboneOptions, Count
 from configs.errors import ConfigError, UsageError
 
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class BackboneOptions(BaseModel):
-    """What a small U-Net is built with; see ``model.small_unet``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    widths: tuple[Count, ...] = Field(min_length=2)
-    fold: Count
-    out_channels: Count
-    coordinates: bool = False
 
 
 class MemberPreset(BaseModel):
@@ -52,10 +48,10 @@ class MemberPreset(BaseModel):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     family: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     about: str
-    backbone: Literal["small_unet"]
-    backbone_options: BackboneOptions
+    backbone: BackboneName
+    backbone_options: SerializeAsAny[BackboneOptions]
     head: Literal["dynamic", "query_dot"]
-    encoding: Literal["learned", "one_hot"]
+    encoding: Literal["learned", "one_hot", "anatomy"]
     spacing_mm: tuple[Positive, Positive, Positive]
     hu_window: tuple[float, float]
     patch: tuple[Count, Count, Count]
@@ -66,11 +62,24 @@ class MemberPreset(BaseModel):
     seed: int = Field(ge=0)
     in_demo: bool
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_options(cls, values: Any) -> Any:  # noqa: ANN401 whatever a file says
+        if not isinstance(values, dict):
+            return values
+        given = cast("dict[str, Any]", values)
+        name = given.get("backbone")
+        kind = BACKBONE_OPTIONS.get(name) if isinstance(name, str) else None
+        options = given.get("backbone_options", {})
+        if kind is None or isinstance(options, BackboneOptions):
+            return given
+        return {**given, "backbone_options": kind.model_validate(options)}
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.hu_window[0] >= self.hu_window[1]:
             raise ValueError(f"hu_window of {self.name} must rise, got {self.hu_window} HU")
-        stride = self.backbone_options.fold * 2 ** (len(self.backbone_options.widths) - 1)
+        stride = self.backbone_options.stride
         if any(size % stride for size in self.patch):
             raise ValueError(f"patch of {self.name} must be a multiple of {stride} voxels")
         return self

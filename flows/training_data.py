@@ -179,7 +179,8 @@ def training_data(
         )
     return TrainingData(
         samples=tuple(
-            sample_from_arrays(stored.arrays, dataset=one.case.dataset) for one, stored, _ in opened
+            sample_from_arrays(stored.arrays, dataset=one.case.dataset, case_id=one.case.name)
+            for one, stored, _ in opened
         ),
         cases=tuple(one.case for one, _, _ in opened),
         failed=tuple(failed),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -57,15 +57,19 @@ class TrainingBatch:
     Attributes:
         images: Intensities in [0, 1], float32, shape (B, 1, I, J, K).
         targets: One a patch.
+        case_ids: Where each patch comes from.
     """
 
     images: Tensor
     targets: tuple[PatchTarget, ...]
+    case_ids: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> TrainingBatch:
         """Return the batch on a device; samples from files are drawn on the CPU."""
         images = self.images.to(device, non_blocking=True)
-        return TrainingBatch(images, tuple(target.to(device) for target in self.targets))
+        return replace(
+            self, images=images, targets=tuple(target.to(device) for target in self.targets)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,13 +120,14 @@ class PatchSampler:
             batch_size: Number of patches.
             generator: On the CPU.
         """
-        images, targets = [], []
+        images, targets, names = [], [], []
         for _ in range(batch_size):
             number, structure = self.plan.draw(generator)
             image, target = self._patch(self.samples[number], structure, generator)
             images.append(image)
             targets.append(target)
-        return TrainingBatch(torch.stack(images)[:, None], tuple(targets))
+            names.append(self.samples[number].case_id)
+        return TrainingBatch(torch.stack(images)[:, None], tuple(targets), tuple(names))
 
     def _patch(
         self, sample: PreparedSample, structure: int | None, generator: torch.Generator

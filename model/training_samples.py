@@ -42,6 +42,7 @@ class TrainingSample:
             and let go, so a mapping that reads on demand keeps one in memory.
         weight: How often it is drawn, relative to the other cases of its dataset; above 0.
         dataset: Where it comes from; datasets share the draws, see ``model.patch_aim``.
+        case_id: What messages call the case; never a path or a patient.
     """
 
     hu: npt.NDArray[np.int16]
@@ -49,6 +50,7 @@ class TrainingSample:
     masks: Mapping[str, npt.NDArray[np.bool_]]
     weight: float = 1.0
     dataset: str = ""
+    case_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class PreparedSample:
             (n, 3).
         weight: How often the case is drawn, relative to the others of its dataset.
         dataset: Where it comes from.
+        case_id: What messages call the case.
     """
 
     image: Tensor
@@ -74,6 +77,7 @@ class PreparedSample:
     centres: Mapping[int, Tensor]
     weight: float = 1.0
     dataset: str = ""
+    case_id: str = ""
 
     @property
     def nbytes(self) -> int:
@@ -171,6 +175,7 @@ def prepare_sample(
         centres=centres,
         weight=sample.weight,
         dataset=sample.dataset,
+        case_id=sample.case_id,
     )
 
 
@@ -205,7 +210,11 @@ def sample_arrays(sample: PreparedSample) -> dict[str, npt.NDArray[Any]]:
 
 
 def sample_from_arrays(
-    arrays: Mapping[str, npt.NDArray[Any]], *, weight: float = 1.0, dataset: str = ""
+    arrays: Mapping[str, npt.NDArray[Any]],
+    *,
+    weight: float = 1.0,
+    dataset: str = "",
+    case_id: str = "",
 ) -> PreparedSample:
     """Return the sample that ``sample_arrays`` took apart; image and labels are not copied.
 
@@ -223,6 +232,7 @@ def sample_from_arrays(
         centres={n: voxels for n, voxels in zip(annotated, parts, strict=True) if len(voxels)},
         weight=weight,
         dataset=dataset,
+        case_id=case_id,
     )
 
 

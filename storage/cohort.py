@@ -23,7 +23,7 @@ from nibabel.filebasedimages import ImageFileError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from configs.errors import UsageError
-from configs.taxonomy import load_taxonomy
+from configs.taxonomy import load_taxonomy, shipped_taxonomy
 from storage.canonical_json import sha256_hex, to_bytes
 
 SCHEMA_VERSION = 1
@@ -159,7 +159,7 @@ class CohortCase:
         return self.folder / "segmentations" / f"{structure}.nii.gz"
 
     def read_truth(self) -> dict[str, Mask]:
-        """Return the masks of all structures of the taxonomy, shape (I, J, K).
+        """Return the masks of all shipped structures and the annotated others, shape (I, J, K).
 
         Raises:
             UsageError: The hidden truth was removed, or a file is damaged.
@@ -170,7 +170,9 @@ class CohortCase:
                 f"the truth of a cohort lies in its hidden folder {_TRUTH}; case {self.case} has "
                 "none there; make the cohort again"
             )
-        return self._read_masks(folder, load_taxonomy().names)
+        known = {*shipped_taxonomy().names, *self.annotated}
+        names = [name for name in load_taxonomy().names if name in known]
+        return self._read_masks(folder, names)
 
     def _read_masks(self, folder: Path, names: Iterable[str]) -> dict[str, Mask]:
         shape = _load(self.ct_path).shape

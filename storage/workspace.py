@@ -62,6 +62,11 @@ class Workspace:
         return self.root / "atlasloop.duckdb"
 
     @property
+    def taxonomy_path(self) -> Path:
+        """Structures that this workspace adds to the shipped ones; mostly not there."""
+        return self.root / "taxonomy.toml"
+
+    @property
     def lock_path(self) -> Path:
         """The one lock of the workspace."""
         return self.root / ".lock"

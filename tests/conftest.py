@@ -15,6 +15,7 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 from flows.init import init
 from flows.intake import intake
@@ -440,3 +441,135 @@ _BAD_IMAGES: dict[str, Callable[[nibabel.Nifti1Image], nibabel.Nifti1Image]] = {
         _voxels(image), image.affine @ np.diag([-1, -1, -1, 1])
     ),
 }
+
+
+@pytest.fixture(scope="session")
+def published_state() -> Callable[..., dict[str, torch.Tensor]]:
+    """A maker of what the published files hold, from names and shapes written down by hand.
+
+    ``published_state("unet", 2, encoding="learned")`` gives tensors under their nested names
+    without ``module.``, of the width given, with every value at random and none at its default;
+    without ``values`` they have shapes alone.
+    """
+
+    def make(
+        backbone: str,
+        width: int,
+        *,
+        encoding: str = "text",
+        classes: int = 32,
+        seed: int = 0,
+        values: bool = True,
+    ) -> dict[str, torch.Tensor]:
+        shapes = {"unet": _unet_shapes, "swin_unetr": _swin_shapes}[backbone](width)
+        fine, coarse = (2 * width, 16 * width) if backbone == "unet" else (width, 16 * width)
+        named = {f"backbone.{name}": shape for name, shape in shapes.items()}
+        named |= _head_shapes(fine, coarse)
+        if encoding == "text":
+            named |= {"text_to_vision.weight": (256, 512), "text_to_vision.bias": (256,)}
+            named["organ_embedding"] = (classes, 512)
+        else:
+            named["organ_embedding.weight"] = (classes, 256)
+        if not values:
+            return {name: torch.empty(shape, device="meta") for name, shape in named.items()}
+        generator = torch.Generator().manual_seed(seed)
+        state = {name: _random(name, shape, generator) for name, shape in named.items()}
+        if encoding == "text":
+            # Text features are much alike: a common part and a smaller one of each class.
+            state["organ_embedding"] = 0.3 * state["organ_embedding"] + 0.4
+        return state
+
+    return make
+
+
+def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    if name.endswith("relative_position_index"):
+        return _relative_position_index()
+    if name.endswith("num_batches_tracked"):
+        return torch.tensor(7)
+    values = torch.randn(shape, generator=generator)
+    if len(shape) == 1:
+        is_scale = name.endswith(".weight")
+        return 1.0 + 0.3 * values if is_scale else 0.3 * values
+    fan_in = int(np.prod(shape[1:]))
+    return values if "embedding" in name else values * (1.5 / fan_in) ** 0.5
+
+
+def _relative_position_index() -> torch.Tensor:
+    """Which of the 13^3 offsets lies between two of the 7^3 places in a window."""
+    places = torch.cartesian_prod(*(torch.arange(7),) * 3)
+    offsets = places[:, None] - places[None] + 6
+    return offsets @ torch.tensor([169, 13, 1])
+
+
+def _head_shapes(fine: int, coarse: int) -> dict[str, tuple[int, ...]]:
+    return {
+        **{f"precls_conv.0.{kind}": (fine,) for kind in ("weight", "bias")},
+        "precls_conv.2.weight": (8, fine, 1, 1, 1),
+        "precls_conv.2.bias": (8,),
+        **{f"GAP.0.{kind}": (coarse,) for kind in ("weight", "bias")},
+        "GAP.3.weight": (256, coarse, 1, 1, 1),
+        "GAP.3.bias": (256,),
+        "controller.weight": (153, 512, 1, 1, 1),
+        "controller.bias": (153,),
+    }
+
+
+def _unet_shapes(width: int) -> dict[str, tuple[int, ...]]:
+    w = width
+    down = {64: (1, w), 128: (2 * w, 2 * w), 256: (4 * w, 4 * w), 512: (8 * w, 8 * w)}
+    up = {256: (16 * w, 8 * w), 128: (8 * w, 4 * w), 64: (4 * w, 2 * w)}
+    convolutions: dict[str, tuple[int, int]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for level, (before, after) in down.items():
+        convolutions[f"down_tr{level}.ops.0"] = (after, before)
+        convolutions[f"down_tr{level}.ops.1"] = (2 * after, after)
+    for level, (coarse, fine) in up.items():
+        shapes[f"up_tr{level}.up_conv.weight"] = (coarse, coarse, 2, 2, 2)
+        shapes[f"up_tr{level}.up_conv.bias"] = (coarse,)
+        convolutions[f"up_tr{level}.ops.0"] = (fine, coarse + fine)
+        convolutions[f"up_tr{level}.ops.1"] = (fine, fine)
+    for block, (after, before) in convolutions.items():
+        shapes[f"{block}.conv1.weight"] = (after, before, 3, 3, 3)
+        vectors = ("conv1.bias", *(f"bn1.{kind}" for kind in ("weight", "bias")))
+        shapes |= {f"{block}.{vector}": (after,) for vector in vectors}
+        shapes |= {f"{block}.bn1.running_{kind}": (after,) for kind in ("mean", "var")}
+        shapes[f"{block}.bn1.num_batches_tracked"] = ()
+    return shapes
+
+
+def _swin_shapes(width: int) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {"swinViT.patch_embed.proj.weight": (width, 1, 2, 2, 2)}
+    shapes["swinViT.patch_embed.proj.bias"] = (width,)
+    for stage, heads in enumerate((3, 6, 12, 24)):
+        c, layer = width * 2**stage, f"swinViT.layers{stage + 1}.0"
+        for block in (f"{layer}.blocks.0", f"{layer}.blocks.1"):
+            vectors = {"norm1.weight": c, "norm1.bias": c, "norm2.weight": c, "norm2.bias": c}
+            shapes |= {f"{block}.{name}": (size,) for name, size in vectors.items()}
+            shapes[f"{block}.attn.relative_position_bias_table"] = (2197, heads)
+            shapes[f"{block}.attn.relative_position_index"] = (343, 343)
+            layers = {"attn.qkv": (3 * c, c), "attn.proj": (c, c)}
+            layers |= {"mlp.linear1": (4 * c, c), "mlp.linear2": (c, 4 * c)}
+            shapes |= {f"{block}.{name}.weight": shape for name, shape in layers.items()}
+            shapes |= {f"{block}.{name}.bias": shape[:1] for name, shape in layers.items()}
+        shapes[f"{layer}.downsample.reduction.weight"] = (2 * c, 8 * c)
+        shapes |= {f"{layer}.downsample.norm.{kind}": (8 * c,) for kind in ("weight", "bias")}
+    residual = {"encoder1.layer": (1, 1), "encoder2.layer": (1, 0), "encoder3.layer": (2, 0)}
+    residual |= {"encoder4.layer": (4, 0), "encoder10.layer": (16, 0)}
+    for block, (after, before) in residual.items():
+        shapes |= _residual_shapes(block, after * width, before or after * width)
+    for number, (coarse, fine) in {5: (16, 8), 4: (8, 4), 3: (4, 2), 2: (2, 1), 1: (1, 1)}.items():
+        lift = f"decoder{number}.transp_conv.conv.weight"
+        shapes[lift] = (coarse * width, fine * width, 2, 2, 2)
+        shapes |= _residual_shapes(f"decoder{number}.conv_block", fine * width, 2 * fine * width)
+    return shapes
+
+
+def _residual_shapes(block: str, after: int, before: int) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {
+        f"{block}.conv1.conv.weight": (after, before, 3, 3, 3),
+        f"{block}.conv2.conv.weight": (after, after, 3, 3, 3),
+    }
+    if before != after:
+        shapes[f"{block}.conv3.conv.weight"] = (after, before, 1, 1, 1)
+    return shapes
