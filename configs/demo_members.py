@@ -51,7 +51,7 @@ class MemberPreset(BaseModel):
     backbone: BackboneName
     backbone_options: SerializeAsAny[BackboneOptions]
     head: Literal["dynamic", "query_dot"]
-    encoding: Literal["learned", "one_hot"]
+    encoding: Literal["learned", "one_hot", "anatomy"]
     spacing_mm: tuple[Positive, Positive, Positive]
     hu_window: tuple[float, float]
     patch: tuple[Count, Count, Count]

@@ -30,6 +30,7 @@ class Reason(StrEnum):
     UNKNOWN_CASE = "unknown_case"
     GRID_MISMATCH = "grid_mismatch"
     FOREIGN_VALUES = "foreign_values"
+    AMBIGUOUS_FILES = "ambiguous_files"
 
 
 class AtlasLoopError(Exception):
@@ -72,6 +73,18 @@ class ModelError(UsageError):
     """A checkpoint, an encoding or a training set does not fit the network."""
 
 
+class StoppedError(AtlasLoopError):
+    """Somebody asked the work to stop; what was done is kept.
+
+    Attributes:
+        signal_number: SIGINT or SIGTERM.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
 class SchedulerError(AtlasLoopError):
     """The Prefect server does not start or does not answer, or a scheduled run ended by a fault."""
 
@@ -83,10 +96,13 @@ class ExitCode:
     FAULT = 1
     USAGE = 2
     CASES_FAILED = 3
+    SIGNALLED = 128
 
 
 def exit_code(error: AtlasLoopError) -> int:
     """Return the exit code that an error ends the command with; the only place that maps them."""
+    if isinstance(error, StoppedError):
+        return ExitCode.SIGNALLED + error.signal_number
     if isinstance(error, UsageError):
         return ExitCode.USAGE
     if isinstance(error, CaseError | SomeCasesFailedError):

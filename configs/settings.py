@@ -24,7 +24,7 @@ from configs.errors import ConfigError
 
 ENV_PREFIX = "ATLASLOOP_"
 # Variables with our prefix that are read elsewhere and are no settings.
-ENV_ELSEWHERE = frozenset({"WORKSPACE", "DEBUG", "REQUIRE", "TEST_DATA"})
+ENV_ELSEWHERE = frozenset({"WORKSPACE", "DEBUG", "REQUIRE", "TEST_DATA", "TAXONOMY"})
 
 Origin = Literal["flag", "environment", "file", "default"]
 Layer = dict[str, Any]
@@ -82,6 +82,40 @@ class AnnotateSettings(_Section):
     window_batch: int = Field(default=2, ge=1)
     overlap: float | None = Field(default=None, ge=0, lt=1)
     possibly_missed_probability: float = Field(default=0.25, gt=0, lt=1)
+
+
+class TrainSettings(_Section):
+    """How ``atlasloop train`` goes about it; what is unset comes from the preset.
+
+    Attributes:
+        batch_size: Patches that are computed at once, on each process.
+        accumulation: Such batches a step.
+        learning_rate: Highest rate.
+        clip_norm: The gradient is scaled down to this norm where it is longer.
+        average_decay: How much of the running mean of the weights stays at each step.
+        activation_checkpointing: Compute activations twice to save memory.
+        workers: Threads that draw patches ahead.
+        checkpoint_every_s: Time between two states to go on from; 0 keeps one of every step.
+        keep_checkpoints: How many of the newest stay, beside the best.
+        validate_every: Steps between two validations; unset validates at the end alone.
+        best_figure: Figure of the validation whose highest value tells the best state.
+        draw_every_s: Time between two pictures of the curves.
+        backend: How gradients travel between processes; ``auto`` is nccl on CUDA and gloo else.
+    """
+
+    batch_size: int | None = Field(default=None, ge=1)
+    accumulation: int | None = Field(default=None, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0)
+    clip_norm: float | None = Field(default=None, gt=0)
+    average_decay: float | None = Field(default=None, gt=0, lt=1)
+    activation_checkpointing: bool | None = None
+    workers: int = Field(default=0, ge=0)
+    checkpoint_every_s: float = Field(default=120.0, ge=0)
+    keep_checkpoints: int = Field(default=2, ge=1)
+    validate_every: int | None = Field(default=None, ge=1)
+    best_figure: str = "macro"
+    draw_every_s: float = Field(default=30.0, gt=0)
+    backend: Literal["auto", "gloo", "nccl"] = "auto"
 
 
 class RetrainSettings(_Section):
@@ -211,6 +245,7 @@ class Settings(BaseSettings):
     intake: IntakeSettings = IntakeSettings()
     annotate: AnnotateSettings = AnnotateSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    train: TrainSettings = TrainSettings()
     retrain: RetrainSettings = RetrainSettings()
     review: ReviewSettings = ReviewSettings()
     committee: Annotated[tuple[MemberSettings, ...], Field()] = ()

@@ -17,10 +17,12 @@ from flows.cli_options import (
     WorkspaceOption,
     open_store,
 )
-from flows.tables import print_json, print_line, print_table
+from flows.tables import print_json, print_line, print_table, warn
 
 if TYPE_CHECKING:
     from flows.annotate import AnnotateSummary
+    from flows.retrain import RetrainSummary
+    from flows.retrain_options import RetrainOptions
     from storage.store import Store
 
 commands = typer.Typer()
@@ -29,31 +31,73 @@ commands = typer.Typer()
 @commands.command()
 @guarded
 def train(
-    data: Annotated[Path, typer.Argument(help="A cohort folder of `atlasloop phantom`.")],
-    name: Annotated[str, typer.Option("--name", help="Name of the model and its card.")],
+    folder: Annotated[
+        list[Path] | None, typer.Argument(help="Cohort folders, as with --data.")
+    ] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option("--data", help="A cohort folder; may be repeated.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the model.")] = None,
     preset: Annotated[
         str | None, typer.Option("--preset", help="A member of configs/demo_members.toml.")
     ] = None,
     workspace: WorkspaceOption = HERE,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of weights and patches.")] = None,
+    init: Annotated[
+        str | None, typer.Option("--init", help="First weights: MODEL, champion, RUN or FILE.")
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="learned, one_hot, anatomy or a stored one (`atlasloop encode`)."),
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Patches at once.")] = None,
+    accumulation: Annotated[int | None, typer.Option(min=1, help="Batches a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest rate.")] = None,
+    validate_every: Annotated[int | None, typer.Option(min=1, help="Steps between.")] = None,
+    checkpoint_every_s: Annotated[float | None, typer.Option(min=0, help="Seconds.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Threads that draw patches.")] = None,
     device: DeviceOption = None,
+    resume: Annotated[
+        str | None, typer.Option("--resume", help="Go on with this run, or with 'last'.")
+    ] = None,
     *,
+    activation_checkpointing: Annotated[
+        bool | None, typer.Option(help="Less memory, about a third slower.")
+    ] = None,
     join: Annotated[bool, typer.Option("--join", help="Add it to the committee.")] = False,
 ) -> None:
     """Train a model on partially labeled cases and register its weights in the workspace.
 
-    Example: atlasloop train cohort --name first --join
-    """
-    from flows.progress import shown
-    from flows.train import TrainOverrides
-    from flows.train import train as run
+    Safe to stop at any time: the same command, or --resume RUN, goes on where it was. Several
+    processes: torchrun --nproc-per-node 2 --no-python atlasloop train ...
 
-    store = open_store(workspace, _device_flag(device))
-    overrides = TrainOverrides(preset=preset, steps=steps, seed=seed)
-    with shown(f"train {name}") as advance:
-        summary = run(store, data, name=name, overrides=overrides, join=join, advance=advance)
-    print_line(f"{name}: loss {summary.final_loss:.3f} after {summary.steps} steps, registered")
+    Example: atlasloop train --data cohort --name first --join
+    """
+    from flows.train_command import TrainRequest, run_train_command
+    from flows.training_plan import TrainOverrides
+
+    train_flags = {
+        "batch_size": batch_size,
+        "accumulation": accumulation,
+        "learning_rate": learning_rate,
+        "validate_every": validate_every,
+        "checkpoint_every_s": checkpoint_every_s,
+        "workers": workers,
+        "activation_checkpointing": activation_checkpointing,
+    }
+    given = {key: value for key, value in train_flags.items() if value is not None}
+    store = open_store(workspace, {**_device_flag(device), "train": given})
+    overrides = TrainOverrides(preset=preset, steps=steps, seed=seed, init=init, encoding=encoding)
+    request = TrainRequest(
+        folders=(*(folder or ()), *(data or ())),
+        name=name,
+        overrides=overrides,
+        resume=resume,
+        join=join,
+        flags=tuple(key for key in given if key in TrainRequest.OF_THE_PLAN),
+    )
+    run_train_command(store, request)
 
 
 @commands.command()
@@ -131,6 +175,11 @@ def split(workspace: WorkspaceOption = HERE, *, as_json: JsonOption = False) -> 
         print_json(summary)
     else:
         print_table("Patients by role", ["role", "patients"], list(summary.patients.items()))
+        if summary.leaked:
+            warn(
+                f"the scans of {summary.leaked} patients of the gate or the report train under "
+                "another name, known only since; nothing is measured on them"
+            )
 
 
 @commands.command()
@@ -149,16 +198,15 @@ def retrain(
     accept_underpowered: Annotated[
         bool, typer.Option("--accept-underpowered", help="Promote what could not be decided.")
     ] = False,
+    prefect: PrefectOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train the members on what people judged; the gate decides whether they come into force.
 
     Example: atlasloop retrain --data cohort
     """
-    from flows.progress import shown
     from flows.reports import print_retraining
-    from flows.retrain import RetrainOptions
-    from flows.retrain import retrain as run
+    from flows.retrain_options import RetrainOptions
 
     options = RetrainOptions(
         cohorts=tuple(data or ()),
@@ -168,8 +216,10 @@ def retrain(
         accept_underpowered=accept_underpowered,
     )
     store = open_store(workspace)
-    with shown("gate") as advance:
-        summary = run(store, options, advance=advance)
+    if _as_flow(prefect=prefect):
+        summary = _flow("retrain", store, options=options)
+    else:
+        summary = _retrain_here(store, options)
     if as_json:
         print_json(summary)
     else:
@@ -265,6 +315,14 @@ def _annotate_here(store: Store, limit: int | None, *, retry_failed: bool) -> An
         )
     rank(store)
     return summary
+
+
+def _retrain_here(store: Store, options: RetrainOptions) -> RetrainSummary:
+    from flows.progress import shown
+    from flows.retrain import retrain as run
+
+    with shown("gate") as advance:
+        return run(store, options, advance=advance)
 
 
 def _device_flag(device: str | None) -> dict[str, Any]:

@@ -34,6 +34,15 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def training_precision(
+    autocast: Autocast, device: torch.device
+) -> Literal["bfloat16", "float16"] | None:
+    """Return in which type training multiplies; None is float32."""
+    if autocast == "float16":
+        return "float16"
+    return "bfloat16" if uses_bfloat16(autocast, device) else None
+
+
 def uses_bfloat16(autocast: Autocast, device: torch.device) -> bool:
     """Whether networks run in bfloat16; ``auto`` does so where the hardware multiplies it fast."""
     if autocast == "auto":

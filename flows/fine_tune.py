@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -15,8 +14,11 @@ import torch
 from configs.errors import ModelError
 from flows.annotate import existing_file
 from flows.limits import volume_limits
+from flows.process_pool import side_by_side
+from flows.runs import code_versions
 from flows.train import FittedModel, training_cases
 from model.checkpoint import load_checkpoint, save_checkpoint
+from model.model_card import DatasetUse, retrained_card
 from model.training import TrainingSettings, train_member
 from model.training_samples import TrainingSample
 from storage.cases import CaseRow, all_cases
@@ -44,7 +46,8 @@ class FineTuneJob:
         checkpoint: Weights to start from.
         labels: What people said, sorted by case.
         cohorts: Folders of partially labeled cases to train on beside them.
-        correction_share: Share of the patches that comes from ``labels``.
+        correction_share: Share of the patches that comes from ``labels``, but for the preference
+            that cases with rare structures, lesions and thin ones get.
         threads: Threads to use; None leaves it to torch.
     """
 
@@ -72,9 +75,7 @@ def fine_tune_all(jobs: Sequence[FineTuneJob]) -> list[FittedModel]:
     cores = os.cpu_count() or 1
     workers = min(len(jobs), cores)
     shared = [replace(job, threads=max(1, cores // workers)) for job in jobs]
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=workers, mp_context=spawn) as pool:
-        return list(pool.map(fine_tune, shared))
+    return side_by_side(fine_tune, shared, workers=workers)
 
 
 def fine_tune(job: FineTuneJob) -> FittedModel:
@@ -108,6 +109,8 @@ def fine_tune(job: FineTuneJob) -> FittedModel:
     final_loss = sum(tail) / len(tail)
     card = {
         **loaded.facts,
+        **retrained_card(loaded.facts, _dataset(job.labels)),
+        "code": code_versions(),
         "retrained_steps": int(loaded.facts.get("retrained_steps", 0)) + job.steps,
         "retrained_on_labels": len(job.labels),
         "retrained_on_cases": len({label.case_id for label in job.labels}),
@@ -115,6 +118,19 @@ def fine_tune(job: FineTuneJob) -> FittedModel:
         "torch": torch.__version__,
     }
     return FittedModel(save_checkpoint(network, trained.inference, card), card, final_loss)
+
+
+def _dataset(labels: Sequence[TrainingLabel]) -> DatasetUse:
+    """Return the workspace's labels as a dataset; whose CTs these are, the job does not know."""
+    cases = {label.case_id for label in labels}
+    return DatasetUse(
+        id="this workspace",
+        cases=len(cases),
+        patients=None,
+        licence_flag="none",
+        licence="the workspace's own labels; see there for imported datasets",
+        annotated=dict(Counter(label.structure for label in labels)),
+    )
 
 
 def training_samples(job: FineTuneJob) -> list[TrainingSample]:

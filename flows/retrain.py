@@ -13,8 +13,9 @@ from configs.errors import UsageError
 from flows.annotate import load_members
 from flows.devices import choose_device, uses_bfloat16
 from flows.fine_tune import FineTuneJob, TrainingLabel, fine_tune_all
-from flows.gate import Rivals, observe, running
+from flows.gate import Contender, Rivals, observe, running
 from flows.progress import Advance, silent
+from flows.retrain_options import RetrainOptions
 from flows.runs import recorded_run
 from flows.split import split
 from flows.train import FittedModel, training_cases
@@ -34,31 +35,12 @@ from storage.model_registry import (
     CommitteeMemberRecord,
     CommitteeRecord,
     configured_committee,
-    write_card,
 )
-from storage.splits import patient_roles
+from storage.predictions import closed_predictions
+from storage.splits import effective_roles, frozen_cases, patient_roles
 from storage.store import Store
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrainOptions:
-    """What the caller wants.
-
-    Attributes:
-        cohorts: Folders of partially labeled cases to train on beside the corrections.
-        members: Names of the members to retrain; all when empty.
-        steps: Optimiser steps; None takes the setting.
-        seed: Of patches and of the bootstrap.
-        accept_underpowered: Promote although some criteria could not be decided.
-    """
-
-    cohorts: tuple[Path, ...] = ()
-    members: tuple[str, ...] = ()
-    steps: int | None = None
-    seed: int = 0
-    accept_underpowered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +127,6 @@ def conclude(
         reason=decision.reason,
         evidence=_evidence(decision, committee),
     )
-    if decision.outcome == "promoted":
-        for entry in challenges:
-            write_card(store, entry.weights, entry.challenger, entry.card)
     _LOG.info("gate: %s", decision.outcome)
     return RetrainSummary(
         gate_id=gate_id,
@@ -191,12 +170,7 @@ def check_cohorts(store: Store, cohorts: Sequence[Path]) -> None:
         CaseError: A CT of a cohort cannot be read.
     """
     with store.read() as connection:
-        roles = patient_roles(connection)
-        frozen = {
-            case.case_id
-            for case in all_cases(connection)
-            if roles.get(case.patient_id) in ("gate", "report")
-        }
+        frozen = frozen_cases(connection)
     for folder in cohorts:
         known = {inspect_file(case.ct_path).case_id for case in training_cases(folder)}
         if known & frozen:
@@ -265,12 +239,14 @@ def _decision(
 ) -> GateDecision:
     with store.read() as connection:
         references = masks_by_case(reference_labels(connection, role="gate"))
-        cases = all_cases(connection)
+        roles = effective_roles(connection)
+        cases = [case for case in all_cases(connection) if roles.get(case.patient_id) == "gate"]
+        closed = closed_predictions(connection, committee.committee_id)
     how = running(store)
     settings = store.settings.annotate
     rivals = Rivals(
-        load_members(committee, settings, how[0]),
-        load_members(challengers(store, committee, challenges), settings, how[0]),
+        Contender(load_members(committee, settings, how[0]), closed),
+        Contender(load_members(challengers(store, committee, challenges), settings, how[0])),
     )
     observations = observe(store, cases, references, rivals, running=how, advance=advance)
     return decide(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import nibabel
@@ -10,12 +11,22 @@ import numpy as np
 import pytest
 import torch
 
+from configs.taxonomy import load_taxonomy
+from flows.annotate import annotate
 from flows.init import init
+from flows.training_plan import TrainingPlan
 from model.checkpoint import save_checkpoint
 from model.inference_settings import InferenceSettings
+from model.training_settings import TrainingSettings
 from model.universal import build_network
+from storage.cases import all_cases
+from storage.claims import claim_items
+from storage.cohort import CaseRecord, begin_cohort, finish_cohort, write_case
+from storage.labels import base_of
 from storage.model_registry import register_model
+from storage.splits import freeze_roles
 from storage.store import Store
+from storage.verdicts import Verdict, give_verdict
 
 STRUCTURES = ("spleen", "kidney_right", "liver", "liver_tumor")
 
@@ -49,6 +60,70 @@ def write_ct() -> Callable[..., Path]:
 
 
 @pytest.fixture
+def tiny_cohort(tmp_path: Path) -> Path:
+    """Two sites with a CT of 16 x 16 x 16 each, which share every structure; few are there."""
+    out = tmp_path / "cohort"
+    begin_cohort(out, seed=0, sites_digest="tiny")
+    names = load_taxonomy().names
+    places = [("aspen", "a-1"), ("birch", "b-1")]
+    for number, (site, case) in enumerate(places):
+        hu = np.random.default_rng(number).normal(0, 50, (16, 16, 16)).astype(np.int16)
+        masks = {}
+        for place, name in enumerate(("spleen", "liver", "liver_tumor")):
+            masks[name] = np.zeros(hu.shape, np.bool_)
+            masks[name][4 * place : 4 * place + 5, 3:12, 2 + number : 11] = True
+        record = CaseRecord(
+            site=site,
+            role="train",
+            case=case,
+            patient=f"p-{case}",
+            seed=number,
+            annotated=names,
+            facts={},
+            lesions=(),
+        )
+        write_case(out, record, hu=hu, spacing_mm=(6.0, 6.0, 6.0), masks=masks)
+    finish_cohort(out, seed=0, cases=places)
+    return out
+
+
+@pytest.fixture
+def tiny_plan(tiny_cohort: Path) -> TrainingPlan:
+    """A training of a few hundredths of a second a step."""
+    settings = TrainingSettings(
+        backbone_options={"widths": (4, 8), "fold": 2, "out_channels": 4},
+        head="query_dot",
+        encoding="one_hot",
+        inference=InferenceSettings(spacing_mm=(6.0, 6.0, 6.0), patch=(16, 16, 16)),
+        batch_size=1,
+        steps=8,
+        average_decay=0.9,
+        autocast=None,
+    )
+    return TrainingPlan(
+        name="tiny", family="tiny", preset="none", data=(tiny_cohort,), settings=settings
+    )
+
+
+@pytest.fixture
+def training_store(tmp_path: Path) -> Store:
+    return new_training_store(tmp_path / "training")
+
+
+@pytest.fixture
+def make_training_store() -> Callable[[Path], Store]:
+    return new_training_store
+
+
+def new_training_store(root: Path) -> Store:
+    """A workspace that keeps a state of every step."""
+    store = init(root)
+    with store.workspace.settings_path.open("a") as file:
+        file.write('[annotate]\ndevice = "cpu"\n[train]\ncheckpoint_every_s = 0\n')
+    return Store.open(root)
+
+
+@pytest.fixture
 def empty_store(tmp_path: Path) -> Store:
     return init(tmp_path / "a workspace")
 
@@ -62,6 +137,40 @@ def store(empty_store: Store) -> Store:
 @pytest.fixture
 def make_checkpoint() -> Callable[..., bytes]:
     return tiny_checkpoint
+
+
+@pytest.fixture
+def judge_livers() -> Callable[[Store], None]:
+    """Makes a workspace of two cases ready for retraining: one trains, one decides, no livers."""
+
+    def judge(store: Store) -> None:
+        annotate(store)
+        with store.read() as connection:
+            cases = {case.case_id: case.patient_id for case in all_cases(connection)}
+        freeze_roles(store, dict(zip(cases.values(), ("train", "gate"), strict=True)))
+        for case_id in cases:
+            _judge_absent(store, case_id, "liver")
+
+    return judge
+
+
+def _judge_absent(store: Store, case_id: str, structure: str) -> None:
+    now = datetime(2026, 1, 5, 12, 0)
+    claim_items(store, case_id, [structure], reader="anna", now=now, lease=timedelta(minutes=5))
+    with store.read() as connection:
+        base = base_of(connection, case_id, structure)
+    assert base is not None
+    verdict = Verdict(
+        case_id=case_id,
+        structure=structure,
+        verdict="absent",
+        reader="anna",
+        base_version=base[0],
+        request_id=case_id,
+        opened_at=now,
+        active_s=1.0,
+    )
+    give_verdict(store, verdict, now=now)
 
 
 def with_committee(store: Store, *, members: int) -> Store:

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from configs.errors import ConfigError, ModelError
+from model.encoding import LearnedEncoding
 from model.inference_settings import InferenceSettings
 from model.query_dot_head import QueryDotHead
 from model.training import (
     DivergedError,
     TrainedMember,
     TrainingSettings,
-    learning_rate_factor,
     new_network,
     train_member,
 )
@@ -37,7 +37,7 @@ def toy_sample(seed: int, *annotated: str) -> TrainingSample:
         hu[mask] += value
         if name in annotated:
             masks[name] = mask
-    return TrainingSample(hu.astype(np.int16), (2.0, 2.0, 2.0), masks)
+    return TrainingSample(hu.astype(np.int16), (2.0, 2.0, 2.0), masks, case_id=f"toy-{seed}")
 
 
 def toy_settings(**changes: object) -> TrainingSettings:
@@ -124,6 +124,7 @@ def test_divergence_names_the_step_and_keeps_the_last_good_weights() -> None:
         )
 
     error = caught.value
+    assert "cases toy-0" in str(error)
     assert error.step == len(error.member.losses) + 1 > 1
     assert all(torch.isfinite(weight).all() for weight in error.member.network.parameters())
 
@@ -173,10 +174,25 @@ def test_settings_outside_their_range_are_refused(change: dict[str, object]) -> 
         toy_settings(**change)
 
 
-def test_the_rate_rises_in_a_line_then_falls_to_zero_as_a_cosine() -> None:
-    factors = [learning_rate_factor(step, steps=11, warmup=0.2) for step in range(11)]
+def test_a_loss_that_is_not_finite_is_told_with_its_structures() -> None:
+    settings = toy_settings(steps=1, encoding="learned", augmentation=None)
+    network = new_network(settings, STRUCTURES)
+    with torch.no_grad():
+        cast(LearnedEncoding, network.encoding).table[1] = torch.nan
 
-    assert factors[:2] == [0.5, 1.0]
-    assert factors[6] == pytest.approx(0.5)
-    assert factors == sorted(factors[:2]) + sorted(factors[2:], reverse=True)
-    assert 0 < factors[-1] < 0.03
+    with pytest.raises(DivergedError, match=r"step 1 .cases toy-3; structures liver;") as caught:
+        train_member([toy_sample(3, *STRUCTURES)], settings, network, device=CPU)
+
+    assert caught.value.where.structures == ("liver",)
+    assert caught.value.where.case_ids == ("toy-3",)
+
+
+def test_training_can_return_the_mean_of_its_weights() -> None:
+    sites = [toy_sample(0, *STRUCTURES)]
+    last = train(sites, toy_settings(steps=4))
+
+    mean = train(sites, toy_settings(steps=4, average_decay=0.5))
+
+    weights = [dict(member.network.named_parameters()) for member in (last, mean)]
+    assert last.losses == mean.losses
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

@@ -1,0 +1,60 @@
+"""Where the first weights of a training come from: a model, the champion, a run or a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from configs.errors import UsageError
+from model.initial_weights import InitReport, initialise_in_place
+from model.universal import UniversalNetwork
+from storage.model_registry import configured_committee, registered_models
+from storage.store import Store
+from storage.training_runs import training_run
+
+CHAMPION = "champion"
+
+
+def initialise(store: Store, network: UniversalNetwork, source: str, *, family: str) -> InitReport:
+    """Give a new network first weights, by name and shape; what did not match is in the report.
+
+    Args:
+        store: The workspace.
+        network: What gets them.
+        source: A registered model's name, ``champion`` for the weights in force of the committee
+            member of the same family, the id of a training for its newest state, or a file.
+        family: Of what is trained.
+
+    Raises:
+        UsageError: The source names nothing.
+        ModelError: The file cannot be read, or no weight of it fits.
+    """
+    return initialise_in_place(network, _path(store, source, family))
+
+
+def _path(store: Store, source: str, family: str) -> Path:
+    models = registered_models(store)
+    if source in models:
+        return store.objects.path(models[source].weights)
+    if source == CHAMPION:
+        return _champion(store, family)
+    if Path(source).is_file():
+        return Path(source)
+    if (store.workspace.runs_path / "train" / source).is_dir():
+        states = training_run(store.workspace, source).checkpoints()
+        if states:
+            return states[0]
+    raise UsageError(
+        f"first weights come from a model, '{CHAMPION}', a training or a file, got {source!r}; "
+        f"models are {', '.join(models) or 'none'}"
+    )
+
+
+def _champion(store: Store, family: str) -> Path:
+    members = configured_committee(store).members
+    for member in members:
+        if member.family == family:
+            return member.path
+    raise UsageError(
+        f"no member of the committee is of family {family}; name one of the models "
+        f"{', '.join(member.name for member in members)} instead"
+    )

@@ -1,0 +1,42 @@
+"""Ctrl-C and SIGTERM as a question that long work asks between two steps."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+
+StopAsked = Callable[[], int | None]
+"""Returns the number of the signal that asked to stop, else None."""
+
+
+@contextmanager
+def stop_signals() -> Iterator[StopAsked]:
+    """Catch the first SIGINT or SIGTERM of the block; the second ends the process as ever.
+
+    Outside of the main thread, where Python takes no signals, nothing is caught.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    asked: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def note(number: int, _: FrameType | None) -> None:
+        asked.append(number)
+        _restore(before)
+
+    for number in numbers:
+        signal.signal(number, note)
+    try:
+        yield lambda: asked[0] if asked else None
+    finally:
+        _restore(before)
+
+
+def _restore(handlers: Mapping[signal.Signals, object]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)  # type: ignore[arg-type]  # what getsignal gave
