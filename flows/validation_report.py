@@ -91,7 +91,10 @@ def _print_curve(curve: LesionCurve) -> None:
         *("peak above", "lesions found", "by diameter, mm", "false per CT"),
         *("sensitivity, patients", "specificity, patients", "harmonic"),
     )
-    print_table(title, columns, [_point_row(point) for point in curve.points])
+    rows = [_point_row(point) for point in curve.points]
+    # A row like the one before it says nothing new; the files hold them all.
+    changed = [row for row, last in zip(rows, [(), *rows], strict=False) if row[1:] != last[1:]]
+    print_table(title, columns, changed)
 
 
 def _point_row(point: OperatingPoint) -> tuple[Cell, ...]:

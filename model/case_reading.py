@@ -57,10 +57,10 @@ def read_case(
     """Run a network over one case and compare it with each annotated structure.
 
     Peak memory in bytes beside the volume and the sliding window's own: the probabilities, one byte
-    a structure and voxel of the working grid; then, a structure at a time, what
-    ``benchmarks/validation_memory.py`` measures per voxel of a native box: that of network and
-    reference together, with 10 mm of margin for calibration and down to ``low_probability`` for
-    lesions. No float array of all structures exists.
+    a structure and voxel of the working grid; then, a structure at a time, about 16 per voxel of
+    the native box that holds network and reference, 35 for a lesion, whose box holds all above
+    ``low_probability``; with surfaces about 75. Calibration adds 10 mm of margin to the box. No
+    float array of all structures exists. ``benchmarks/validation_memory.py`` measures it.
 
     Args:
         member: The network, in evaluation mode on ``device``.
@@ -185,7 +185,7 @@ class _Reader:
         }
         lesions, number = labeled_lesions(reference)
         pairs = [pair for pair in touching(found.labels, lesions) if pair[0] in counted]
-        voxels = np.bincount(lesions.ravel(), minlength=number + 1)
+        voxels = np.bincount(lesions[reference], minlength=number + 1)
         touched = {label for label, _ in pairs}
         return LesionReading(
             case_id=self._case.case_id,

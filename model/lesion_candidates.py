@@ -63,9 +63,9 @@ def lesion_candidates(
 ) -> LabeledCandidates:
     """Return the candidates in a crop of one lesion's probabilities.
 
-    A candidate is a set of voxels above ``low_probability`` that touch, if only by a corner. Beside
-    the levels, memory is 4 bytes a voxel of the crop for the labels and what the labelling of
-    connected components needs.
+    A candidate is a set of voxels above ``low_probability`` that touch, if only by a corner. What
+    touches at that probability is one candidate. Beside the levels, memory is 5 bytes a voxel
+    of the crop at most, and what the labelling of connected components needs.
 
     Args:
         levels: 255 times the probability, uint8, shape (I, J, K).
@@ -86,8 +86,12 @@ def lesion_candidates(
         return LabeledCandidates((), np.zeros(levels.shape, np.uint8))
     labels, count = cc3d.connected_components(above, connectivity=_EVERY_NEIGHBOUR, return_N=True)
     peaks = np.zeros(count + 1, np.uint8)
-    np.maximum.at(peaks, labels[above], levels[above])
-    hosted = None if host is None else np.bincount(labels[host], minlength=count + 1)
+    hosted = None if host is None else np.zeros(count + 1, np.int64)
+    # Plane by plane: indices of a whole crop would take more memory than its labels.
+    for plane, (names, values) in enumerate(zip(labels, levels, strict=True)):
+        np.maximum.at(peaks, names[above[plane]], values[above[plane]])
+        if hosted is not None and host is not None:
+            hosted += np.bincount(names[host[plane]], minlength=count + 1)
     facts = cc3d.statistics(labels)
     candidates = tuple(
         _candidate(
@@ -109,9 +113,11 @@ def level_of(probability: float) -> int:
 
 def touching(labels: Labels, others: Labels) -> set[tuple[int, int]]:
     """Return the pairs of labels (n, m), neither 0, that share a voxel; both of one shape."""
-    both = (labels > 0) & (others > 0)
-    pairs = np.stack([labels[both], others[both]], axis=1).astype(np.int64)
-    return {(int(one), int(other)) for one, other in np.unique(pairs, axis=0)}
+    found: set[tuple[int, int]] = set()
+    for one, other in zip(labels, others, strict=True):
+        both = (one > 0) & (other > 0)
+        found.update(zip(one[both].tolist(), other[both].tolist(), strict=True))
+    return found
 
 
 def _candidate(

@@ -84,6 +84,11 @@ def recognised_backbone(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, A
     Raises:
         ModelError: It is none that can be built here.
     """
+    if any(name.startswith("encoding.") for name in tensors):
+        raise ModelError(
+            "this looks like a checkpoint of AtlasLoop; those of this workspace need no import "
+            "(`atlasloop weights list`), those of another cannot be imported"
+        )
     names = {name.removeprefix("backbone.") for name in tensors}
     for mark, backbone, options in _BACKBONES:
         if any(name.startswith(mark) for name in names):

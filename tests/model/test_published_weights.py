@@ -167,6 +167,13 @@ def test_other_backbones_are_refused(name: str, message: str) -> None:
         import_published({name: torch.zeros(1), "controller.weight": torch.zeros(1)}, NAMES)
 
 
+def test_a_checkpoint_of_ours_is_told_from_a_published_one(state: State) -> None:
+    ours = import_published(state, NAMES).network.state_dict()
+
+    with pytest.raises(ModelError, match="checkpoint of AtlasLoop"):
+        import_published(ours, NAMES)
+
+
 def test_half_precision_becomes_float32(state: State) -> None:
     halved = {name: w.half() if w.is_floating_point() else w for name, w in state.items()}
 
