@@ -74,7 +74,8 @@ def body_midline(hu: npt.NDArray[np.integer], spacing_mm: Triple) -> Midline:
     lengths = stops - starts
     longest = lengths.max(axis=0, keepdims=True)
     seen = (lengths > 0) & (lengths >= _LONG_ROW * longest)
-    whole = seen & (starts > 0) & (stops < coarse.shape[0])
+    is_cut = (starts == 0) | (stops == coarse.shape[0])
+    whole = _beyond_cut_rows(seen & ~is_cut, seen & is_cut)
     if whole.sum() >= max(1.0, _ENOUGH_WHOLE_ROWS * seen.sum()):
         low_mm, high_mm = _of_whole_rows((starts + stops)[whole] / 2 * coarse_mm[0])
     else:
@@ -99,6 +100,19 @@ def _longest_stretches(
         stops = np.where(length > best, place + 1, stops)
         best = np.maximum(best, length)
     return stops - best, stops
+
+
+def _beyond_cut_rows(
+    whole: npt.NDArray[np.bool_], cut: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Return the whole rows that do not lie between two cut ones of their slice, shape (J, K).
+
+    A body is widest in its middle, so what is cut lies between what is whole. Where it is the other
+    way round, the whole row is what lies between two lungs that are open to the border.
+    """
+    after_a_cut = np.logical_or.accumulate(cut, axis=0)
+    before_a_cut = np.logical_or.accumulate(cut[::-1], axis=0)[::-1]
+    return whole & ~(after_a_cut & before_a_cut)
 
 
 def _of_whole_rows(centres_mm: npt.NDArray[np.floating]) -> tuple[float, float]:

@@ -87,6 +87,16 @@ def test_a_little_cut_off_at_both_flanks_leaves_rows_enough():
     assert found.high - found.low == pytest.approx(5.0, abs=1)
 
 
+def test_a_crop_of_the_chest_with_open_lungs_leaves_the_midline_open():
+    """The heart between both lungs ends inside the volume, yet is no body; 180 mm are seen."""
+    hu = np.full((45, 45, 12), SOFT, np.int16)
+    hu[:12, 10:30] = hu[38:, 10:30] = -850
+
+    found = body_midline(hu, MM)
+
+    assert found.high - found.low > 200 / 4
+
+
 def test_shares_count_what_is_surely_on_a_side():
     mask = np.zeros((10, 2, 2), bool)
     mask[1:9] = True

@@ -3,6 +3,9 @@ import pytest
 
 from model.midline import Midline, body_midline
 from model.side_split import SideFinding, side_of, split_sides
+from storage.image_faults import VolumeLimits
+from storage.label_file import read_label_file
+from storage.volume import Volume
 
 MM = (4.0, 4.0, 5.0)
 MIDDLE = Midline(47.5, 52.5)
@@ -153,3 +156,20 @@ def test_a_body_that_fills_the_image_is_not_guessed_at():
     kidneys = ball(hu.shape, (20, 25, 6), 4) | ball(hu.shape, (40, 25, 6), 4)
 
     assert not split_sides(kidneys, body_midline(hu, MM), MM).is_sure
+
+
+@pytest.mark.parametrize("cut", [(0, 122), (20, 122), (20, 100), (0, 95), (30, 122), (0, 60)])
+def test_pairs_of_a_real_ct_are_parted_as_named_or_not_at_all(real_data, cut):
+    """Kidneys, lung tips and adrenals by a model that names their sides; narrow crops are unsure."""
+    ct = Volume.open(real_data / "ct" / "example_ct" / "ct.nii.gz")
+    labels = real_data / "ct" / "example_ct" / "totalseg_v2.nii.gz"
+    kept = slice(*cut)
+    named = read_label_file(labels, VolumeLimits(), allowed=range(256)).values_ras[kept]
+    midline = body_midline(ct.read_ras()[kept], ct.grid.ras_spacing_mm)
+
+    for left_values, right_values in (([3], [2]), ([10, 11], [12, 13, 14]), ([9], [8])):
+        left, right = np.isin(named, left_values), np.isin(named, right_values)
+        split = split_sides(left | right, midline, ct.grid.ras_spacing_mm)
+        if split.is_sure or cut in [(0, 122), (20, 122), (20, 100)]:
+            assert np.array_equal(split.left, left)
+            assert np.array_equal(split.right, right)
