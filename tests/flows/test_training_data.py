@@ -20,7 +20,7 @@ from model.training_samples import (
 )
 from storage.cohort import CaseRecord, Cohort, begin_cohort, finish_cohort, write_case
 from storage.intake_record import inspect_file
-from storage.labels import ABSENT
+from storage.labels import ABSENT, version_json
 from storage.sample_cache import SampleCache
 from storage.splits import freeze_roles
 
@@ -213,6 +213,29 @@ def test_a_workspace_gives_human_labels_before_a_datasets(
     mask = unpack_labels(sample.labels, torch.tensor([1]))
     native_ml = ball.voxels * 3 * 3 * 5 / 1000
     assert float(mask.sum()) * voxel_ml == pytest.approx(native_ml, rel=0.05)
+
+
+def test_weak_labels_of_a_dataset_train_nothing(
+    make_annotated, make_readings, cache: SampleCache
+) -> None:
+    made = make_annotated(cases=1)
+    (one,) = made.case_ids
+    make_readings(made).import_label(one, "spleen", ABSENT)
+    with made.store.transaction() as transaction:
+        transaction.record(
+            "labels.imported",
+            {
+                "case_id": one,
+                "dataset": "ct_org",
+                "versions": [version_json("liver", ABSENT, parent=None)],
+                "weak": ["liver"],
+            },
+        )
+
+    data = training_data(TrainingSources(store=made.store), STRUCTURES, INFERENCE, cache=cache)
+
+    assert [case.annotated for case in data.cases] == [("spleen",)]
+    assert [sample.case_id for sample in data.samples] == [one]
 
 
 def test_only_patients_who_train_do_once_there_are_roles(
