@@ -65,6 +65,9 @@ def train(
     activation_checkpointing: Annotated[
         bool | None, typer.Option(help="Less memory, about a third slower.")
     ] = None,
+    own_labels: Annotated[
+        bool, typer.Option("--own-labels", help="Train on the workspace's labels beside --data.")
+    ] = False,
     join: Annotated[bool, typer.Option("--join", help="Add it to the committee.")] = False,
 ) -> None:
     """Train a model on partially labeled cases and register its weights in the workspace.
@@ -88,7 +91,9 @@ def train(
     }
     given = {key: value for key, value in train_flags.items() if value is not None}
     store = open_store(workspace, {**_device_flag(device), "train": given})
-    overrides = TrainOverrides(preset=preset, steps=steps, seed=seed, init=init, encoding=encoding)
+    overrides = TrainOverrides(
+        preset=preset, steps=steps, seed=seed, init=init, encoding=encoding, own_labels=own_labels
+    )
     request = TrainRequest(
         folders=(*(folder or ()), *(data or ())),
         name=name,

@@ -13,7 +13,7 @@ from configs.simulated_reader import load_reader_skill
 from configs.taxonomy import shipped_taxonomy
 from flows.agreement import PairAgreement, agreement
 from flows.annotate import AnnotateSummary, annotate, load_members
-from flows.fine_tune import FineTuneJob, TrainingLabel, fine_tune_all
+from flows.fine_tune import FineTuneJob, fine_tune_all
 from flows.gate import Contender, case_outcomes, running
 from flows.progress import Advance, silent
 from flows.retrain import (
@@ -26,6 +26,7 @@ from flows.retrain import (
     put_challengers,
 )
 from flows.simulated_reader import Item, SimulatedReader, Truth
+from flows.training_data import TrainingLabel
 from flows.triage import triage
 from storage.assignments import assign_readings
 from storage.cases import CaseRow, all_cases

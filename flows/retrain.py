@@ -12,13 +12,14 @@ import numpy as np
 from configs.errors import UsageError
 from flows.annotate import load_members
 from flows.devices import choose_device, uses_bfloat16
-from flows.fine_tune import FineTuneJob, TrainingLabel, fine_tune_all
+from flows.fine_tune import FineTuneJob, fine_tune_all
 from flows.gate import Contender, Rivals, observe, running
 from flows.progress import Advance, silent
 from flows.retrain_options import RetrainOptions
 from flows.runs import recorded_run
 from flows.split import split
-from flows.train import FittedModel, training_cases
+from flows.training_card import FittedModel
+from flows.training_data import TrainingLabel, stored_labels, trainable_cases
 from model.gate import GateDecision, GatePolicy, decide
 from storage.canonical_json import JsonObject
 from storage.cases import all_cases
@@ -27,9 +28,7 @@ from storage.intake_record import inspect_file
 from storage.labels import (
     LabelMask,
     LabelVersion,
-    dataset_labels,
     reference_labels,
-    training_labels,
 )
 from storage.model_registry import (
     CommitteeMemberRecord,
@@ -37,7 +36,7 @@ from storage.model_registry import (
     configured_committee,
 )
 from storage.predictions import closed_predictions
-from storage.splits import effective_roles, frozen_cases, patient_roles
+from storage.splits import effective_roles, frozen_cases
 from storage.store import Store
 
 _LOG = logging.getLogger(__name__)
@@ -143,17 +142,7 @@ def corrections(store: Store) -> tuple[TrainingLabel, ...]:
     Raises:
         UsageError: Nobody has judged a label of a patient who trains.
     """
-    with store.read() as connection:
-        judged = training_labels(connection)
-        imported = dataset_labels(connection)
-        roles = patient_roles(connection)
-        patients = {case.case_id: case.patient_id for case in all_cases(connection)}
-    labels = {**imported, **judged}
-    kept = [
-        TrainingLabel(case_id, structure, label.mask)
-        for (case_id, structure), label in sorted(labels.items())
-        if roles.get(patients[case_id]) == "train"
-    ]
+    kept = stored_labels(store)
     if not kept:
         raise UsageError(
             "retraining needs labels that a human judged, on patients whose role is train; there "
@@ -172,7 +161,7 @@ def check_cohorts(store: Store, cohorts: Sequence[Path]) -> None:
     with store.read() as connection:
         frozen = frozen_cases(connection)
     for folder in cohorts:
-        known = {inspect_file(case.ct_path).case_id for case in training_cases(folder)}
+        known = {inspect_file(case.ct_path).case_id for case in trainable_cases([folder])}
         if known & frozen:
             raise UsageError(
                 "what trains a model must never judge it: "

@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ import numpy.typing as npt
 import torch
 
 from configs.errors import CaseError, ModelError, Reason, UsageError
+from configs.phantom import load_phantom_sites
+from configs.taxonomy import load_taxonomy
 from flows.limits import volume_limits
 from flows.progress import Advance, silent
 from model.inference_settings import InferenceSettings
@@ -28,10 +30,10 @@ from model.training_samples import (
 )
 from storage.canonical_json import JsonObject
 from storage.cases import CaseRow, all_cases, existing_file
-from storage.cohort import CohortCase
+from storage.cohort import CohortCase, read_cohort
 from storage.identity import case_id_of, content_id
 from storage.label_masks import read_label
-from storage.labels import LabelVersion, dataset_labels, training_labels
+from storage.labels import LabelMask, dataset_labels, training_labels
 from storage.sample_cache import SampleCache, StoredSample, sample_key
 from storage.splits import frozen_cases, patient_roles
 from storage.store import Store
@@ -39,10 +41,21 @@ from storage.volume import Volume
 
 _LOG = logging.getLogger(__name__)
 
-_REVIEW = "review"
+REVIEW = "review"
+"""Dataset of cases whose labels people gave in the workspace."""
 _DATASET = "dataset:"
 
 Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingLabel:
+    """What is known of one structure of one case; absent where the mask has no object."""
+
+    case_id: str
+    structure: str
+    mask: LabelMask
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +65,14 @@ class TrainingSources:
     Attributes:
         store: A workspace: structures that a human judged or, where nobody has, a dataset's labels
             that are not weak; where patients have roles, only those of the role ``train``.
+        labels: What the workspace's cases are trained on instead; None takes all that the store
+            holds. Whose patients may train is then the caller's affair.
         cohort_cases: Cases of cohort folders; none may be a scan of a patient whom the workspace
             sets aside to judge or to be reported.
     """
 
     store: Store | None = None
+    labels: Sequence[TrainingLabel] | None = None
     cohort_cases: Sequence[CohortCase] = ()
 
 
@@ -68,11 +84,17 @@ class TrainingCase:
         name: Its case id, or its name in the cohort.
         dataset: Where most of its labels come from: a dataset, a cohort's site, or ``review``.
         annotated: Structures that are known in it, present or absent.
+        patient: Whose CT it is.
+        of_cohort: Whether it comes from a cohort folder and not from the workspace.
+        key: What names its prepared file: a hash of voxels, labels, spacing and structures.
     """
 
     name: str
     dataset: str
     annotated: tuple[str, ...]
+    patient: str
+    of_cohort: bool
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +111,7 @@ class TrainingData:
     """What can be trained on.
 
     Attributes:
+        structures: What the samples were prepared for, in order.
         samples: Mapped from the cache, in the order of ``cases``.
         cases: Sorted by dataset and name.
         failed: Cases that were left out.
@@ -96,6 +119,7 @@ class TrainingData:
         file_bytes: Of all samples.
     """
 
+    structures: tuple[str, ...]
     samples: tuple[PreparedSample, ...]
     cases: tuple[TrainingCase, ...]
     failed: tuple[FailedTrainingCase, ...]
@@ -119,13 +143,11 @@ class _Labeled:
     Attributes:
         content: All that its voxels and labels depend on.
         load: Reads it.
-        foreign: Whether it may be somebody's scan who is set aside.
     """
 
     case: TrainingCase
     content: JsonObject
     load: Callable[[], TrainingSample]
-    foreign: bool
 
 
 def training_data(
@@ -178,15 +200,40 @@ def training_data(
             f"none, and {len(failed)} could not be read"
         )
     return TrainingData(
+        structures=tuple(structures),
         samples=tuple(
             sample_from_arrays(stored.arrays, dataset=one.case.dataset, case_id=one.case.name)
             for one, stored, _ in opened
         ),
-        cases=tuple(one.case for one, _, _ in opened),
+        cases=tuple(replace(one.case, key=maker.key(one)) for one, _, _ in opened),
         failed=tuple(failed),
         made=sum(is_new for _, _, is_new in opened),
         file_bytes=sum(stored.file_bytes for _, stored, _ in opened),
     )
+
+
+def annotated_structures(sources: TrainingSources) -> tuple[str, ...]:
+    """Return what some case annotates, in the taxonomy's order: what a new network can learn."""
+    taxonomy = load_taxonomy()
+    known = {name for one in _labeled(sources, taxonomy.names) for name in one.case.annotated}
+    return taxonomy.select(tuple(known))
+
+
+def trainable_cases(folders: Sequence[Path]) -> list[CohortCase]:
+    """Return cohorts' cases without those of the unseen site.
+
+    Raises:
+        UsageError: A folder is no cohort.
+        ModelError: Nothing is left.
+    """
+    unseen = {site.name for site in load_phantom_sites().sites if site.role == "unseen"}
+    kept = [
+        case for folder in folders for case in read_cohort(folder).cases if case.site not in unseen
+    ]
+    if folders and not kept:
+        names = ", ".join(str(folder) for folder in folders)
+        raise ModelError(f"{names} holds no case to train on: its sites are never trained on")
+    return kept
 
 
 class _Maker:
@@ -197,7 +244,7 @@ class _Maker:
 
     def open_or_make(self, one: _Labeled) -> tuple[StoredSample, bool] | FailedTrainingCase:
         """Return a case's file and whether it is new."""
-        key = self._key(one)
+        key = self.key(one)
         stored = self._cache.get(key)
         if stored is not None:
             return stored, False
@@ -211,7 +258,8 @@ class _Maker:
             raise ModelError(f"the sample of {one.case.name} was deleted while it was made")
         return stored, True
 
-    def _key(self, one: _Labeled) -> str:
+    def key(self, one: _Labeled) -> str:
+        """Return what names a case's file."""
         return sample_key(
             {
                 "preparation": PREPARATION,
@@ -234,7 +282,7 @@ class _Maker:
             name=one.case.name,
         )
         name = one.case.name
-        if one.foreign:
+        if one.case.of_cohort:
             name = case_id_of(content_id(sample.hu, sample.spacing_mm))
         self._cache.put(key, sample_arrays(prepared), {"case_id": name})
 
@@ -262,31 +310,45 @@ class _Masks(Mapping[str, Mask]):
 
 def _labeled(sources: TrainingSources, structures: Sequence[str]) -> Iterator[_Labeled]:
     if sources.store is not None:
-        yield from _of_store(sources.store, structures)
+        labels = stored_labels(sources.store) if sources.labels is None else sources.labels
+        yield from _of_store(sources.store, labels, structures)
     for case in sources.cohort_cases:
         annotated = tuple(name for name in structures if name in case.annotated)
         if annotated:
             yield _of_cohort(case, annotated)
 
 
-def _of_store(store: Store, structures: Sequence[str]) -> Iterator[_Labeled]:
+def _of_store(
+    store: Store, labels: Sequence[TrainingLabel], structures: Sequence[str]
+) -> Iterator[_Labeled]:
     with store.read() as connection:
-        labels = {**dataset_labels(connection), **training_labels(connection)}
-        roles = patient_roles(connection)
         cases = all_cases(connection)
-    known: dict[str, dict[str, LabelVersion]] = {}
-    for (case_id, structure), label in labels.items():
-        known.setdefault(case_id, {})[structure] = label
+    known: dict[str, dict[str, TrainingLabel]] = {}
+    for label in labels:
+        known.setdefault(label.case_id, {})[label.structure] = label
     for case in cases:
-        if roles and roles.get(case.patient_id) != "train":
-            continue
         of_case = known.get(case.case_id, {})
         used = {name: of_case[name] for name in structures if name in of_case}
         if used:
             yield _of_workspace_case(store, case, used)
 
 
-def _of_workspace_case(store: Store, case: CaseRow, labels: Mapping[str, LabelVersion]) -> _Labeled:
+def stored_labels(store: Store) -> list[TrainingLabel]:
+    """Return what a workspace can train on, as ``TrainingSources`` says, sorted by case."""
+    with store.read() as connection:
+        labels = {**dataset_labels(connection), **training_labels(connection)}
+        roles = patient_roles(connection)
+        patients = {case.case_id: case.patient_id for case in all_cases(connection)}
+    return [
+        TrainingLabel(case_id, structure, label.mask, label.source)
+        for (case_id, structure), label in sorted(labels.items())
+        if not roles or roles.get(patients[case_id]) == "train"
+    ]
+
+
+def _of_workspace_case(
+    store: Store, case: CaseRow, labels: Mapping[str, TrainingLabel]
+) -> _Labeled:
     def load() -> TrainingSample:
         file = existing_file(case)
         volume = Volume.open(file.path, limits=volume_limits(store.settings.intake))
@@ -304,11 +366,17 @@ def _of_workspace_case(store: Store, case: CaseRow, labels: Mapping[str, LabelVe
             for name, label in labels.items()
         },
     }
-    training_case = TrainingCase(case.case_id, _dataset_of(labels), tuple(labels))
-    return _Labeled(training_case, content, load, foreign=False)
+    training_case = TrainingCase(
+        name=case.case_id,
+        dataset=_dataset_of(labels),
+        annotated=tuple(labels),
+        patient=case.patient_id,
+        of_cohort=False,
+    )
+    return _Labeled(training_case, content, load)
 
 
-def _dataset_of(labels: Mapping[str, LabelVersion]) -> str:
+def _dataset_of(labels: Mapping[str, TrainingLabel]) -> str:
     """Return the dataset of most labels, the first by name among equals."""
     counts = Counter(
         label.source.removeprefix(_DATASET)
@@ -316,7 +384,7 @@ def _dataset_of(labels: Mapping[str, LabelVersion]) -> str:
         if label.source.startswith(_DATASET)
     )
     if not counts:
-        return _REVIEW
+        return REVIEW
     return min(counts, key=lambda name: (-counts[name], name))
 
 
@@ -330,7 +398,14 @@ def _of_cohort(case: CohortCase, annotated: tuple[str, ...]) -> _Labeled:
         "file": _file_sha256(case.ct_path),
         "labels": {name: _file_sha256(case.label_path(name)) for name in annotated},
     }
-    return _Labeled(TrainingCase(case.case, case.site, annotated), content, load, foreign=True)
+    training_case = TrainingCase(
+        name=case.case,
+        dataset=case.site,
+        annotated=annotated,
+        patient=case.patient,
+        of_cohort=True,
+    )
+    return _Labeled(training_case, content, load)
 
 
 def _file_sha256(path: Path) -> str | None:
@@ -348,7 +423,7 @@ def _set_aside(store: Store | None) -> set[str]:
 
 
 def _refuse_frozen(one: _Labeled, stored: StoredSample, frozen: set[str]) -> None:
-    if one.foreign and stored.facts["case_id"] in frozen:
+    if one.case.of_cohort and stored.facts["case_id"] in frozen:
         raise UsageError(
             f"what trains a model must never judge it: {one.case.name} is a scan of "
             f"{stored.facts['case_id']}, whose patient is set aside for the gate or the report; "

@@ -12,12 +12,12 @@ from configs.demo_members import MemberPreset, load_demo_members
 from configs.errors import StorageError
 from flows.chosen_encoding import ChosenEncoding, choose_encoding
 from flows.devices import choose_device, training_precision
+from flows.training_data import TrainingData
 from model.augmentation import AugmentationSettings
 from model.inference_settings import InferenceSettings
 from model.patch_aim import SamplingSettings
 from model.training_settings import TrainingSettings
 from storage.canonical_json import JsonObject, sha256_hex, to_bytes
-from storage.cohort import CohortCase
 from storage.store import Store
 
 SCHEMA = 1
@@ -30,6 +30,8 @@ class TrainOverrides:
     Attributes:
         init: Where the first weights come from: a model's name, ``champion`` or a file.
         encoding: ``learned``, ``one_hot``, ``anatomy`` or a stored encoding's name.
+        own_labels: Train on the workspace's labels beside the cohorts; without a cohort they are
+            what is trained on.
     """
 
     preset: str | None = None
@@ -37,6 +39,7 @@ class TrainOverrides:
     seed: int | None = None
     init: str | None = None
     encoding: str | None = None
+    own_labels: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,7 @@ class TrainingPlan:
         family: Of the committee member.
         preset: Its name, for people.
         data: Cohort folders.
+        own_labels: Whether the workspace's labels are trained on too.
         settings: How to train.
         encoding: How structures are told apart.
         init: Where the first weights come from; None draws them.
@@ -57,25 +61,27 @@ class TrainingPlan:
     family: str
     preset: str
     data: tuple[Path, ...]
+    own_labels: bool
     settings: TrainingSettings
     encoding: ChosenEncoding
     init: str | None = None
 
-    def description(self, cases: Sequence[CohortCase], *, processes: int) -> JsonObject:
+    def description(self, data: TrainingData, *, processes: int) -> JsonObject:
         """Return the plan as JSON; equal descriptions give equal weights on one machine.
 
         Args:
-            cases: What the data folders hold.
+            data: What is trained on.
             processes: How many train together; each sees patches of its own.
         """
-        records = [case.record.model_dump(mode="json") for case in cases]
+        keys = [[case.dataset, case.key] for case in data.cases]
         plain = {
             "schema_version": SCHEMA,
             "name": self.name,
             "family": self.family,
             "preset": self.preset,
             "data": [str(path) for path in self.data],
-            "cases_sha256": sha256_hex(to_bytes(records)),
+            "own_labels": self.own_labels,
+            "cases_sha256": sha256_hex(to_bytes(keys)),
             "settings": asdict(self.settings),
             "encoding": self.encoding.to_json(),
             "init": self.init,
@@ -99,6 +105,7 @@ class TrainingPlan:
                 family=description["family"],
                 preset=description["preset"],
                 data=tuple(Path(path) for path in description["data"]),
+                own_labels=description["own_labels"],
                 settings=_settings(description["settings"]),
                 encoding=ChosenEncoding.from_json(description["encoding"]),
                 init=description["init"],
@@ -126,6 +133,7 @@ def new_plan(
         family=preset.family,
         preset=preset.name,
         data=tuple(path.resolve() for path in data),
+        own_labels=overrides.own_labels or not data,
         settings=replace(_overridden(store, preset, overrides), encoding=encoding.kind),
         encoding=encoding,
         init=overrides.init,

@@ -92,6 +92,30 @@ def train_member(
     sampler = training_sampler(
         samples, settings, network.structures, device=device, complete=complete
     )
+    return _trained(network, settings, sampler, device=device, progress=progress)
+
+
+def train_prepared(
+    samples: Sequence[PreparedSample],
+    settings: TrainingSettings,
+    network: UniversalNetwork,
+    *,
+    device: torch.device,
+    progress: Callable[[int, float], None] | None = None,
+) -> TrainedMember:
+    """Train as ``train_member`` on cases that are on the working grid already."""
+    sampler = prepared_sampler(samples, settings, network.structures)
+    return _trained(network, settings, sampler, device=device, progress=progress)
+
+
+def _trained(
+    network: UniversalNetwork,
+    settings: TrainingSettings,
+    sampler: PatchSampler,
+    *,
+    device: torch.device,
+    progress: Callable[[int, float], None] | None,
+) -> TrainedMember:
     engine = TrainingEngine(network, settings, device=device)
     for record in take_steps(engine, sampler):
         if progress is not None:

@@ -13,6 +13,7 @@ import torch
 
 from configs.taxonomy import load_taxonomy
 from flows.annotate import annotate
+from flows.chosen_encoding import ChosenEncoding
 from flows.init import init
 from flows.training_plan import TrainingPlan
 from model.checkpoint import save_checkpoint
@@ -101,7 +102,13 @@ def tiny_plan(tiny_cohort: Path) -> TrainingPlan:
         autocast=None,
     )
     return TrainingPlan(
-        name="tiny", family="tiny", preset="none", data=(tiny_cohort,), settings=settings
+        name="tiny",
+        family="tiny",
+        preset="none",
+        data=(tiny_cohort,),
+        own_labels=False,
+        settings=settings,
+        encoding=ChosenEncoding("one_hot"),
     )
 
 
