@@ -26,8 +26,12 @@ def import_file(
     file: Annotated[Path, typer.Argument(help="A .pth, .pt or .safetensors file.")],
     name: Annotated[str, typer.Option("--name", help="Name of the model and its card.")],
     text_encoding: Annotated[
-        Path | None,
-        typer.Option("--text-encoding", help="The text encodings, where FILE has none."),
+        str | None,
+        typer.Option(
+            "--text-encoding",
+            help="File, or name of a stored encoding: the text encodings, where FILE has none.",
+            metavar="FILE|NAME",
+        ),
     ] = None,
     workspace: WorkspaceOption = HERE,
     *,

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import UsageError
 from configs.settings import MemberSettings
-from configs.taxonomy import load_taxonomy
+from configs.taxonomy import shipped_taxonomy
 from model.checkpoint import save_checkpoint
+from model.encoding import TextVectors
+from model.model_card import InheritedLicence, licences
 from model.published_weights import (
     PUBLISHED_INFERENCE,
     ImportedNetwork,
     ImportReport,
     import_published,
 )
+from model.structure_vectors import load_vectors
 from model.text_encoding import read_text_vectors
 from model.weights_file import read_weights_file
 from storage.canonical_json import JsonObject
+from storage.encoding_registry import find_encoding
 from storage.model_registry import RegisteredModel, register_model, registered_models
 from storage.store import Store
 from storage.workspace import join_committee
@@ -73,12 +78,13 @@ class ImportOptions:
     """What the caller says beside the file.
 
     Attributes:
-        text_encoding: File with the text encodings, where the weights come without.
+        text_encoding: File with the text encodings, or the name of an encoding that the workspace
+            stores; needed where the weights come without.
         accept_license: Whether the licence of the weights was read and accepted.
         join: Whether to append the model to the committee in ``atlasloop.toml``.
     """
 
-    text_encoding: Path | None = None
+    text_encoding: str | None = None
     accept_license: bool = False
     join: bool = False
 
@@ -102,10 +108,9 @@ def import_weights(store: Store, path: Path, *, name: str, options: ImportOption
     if not options.accept_license:
         raise UsageError(LICENCE_NOTICE)
     _check_name(store, name, join=options.join)
-    structures = load_taxonomy().names
-    text = None
-    if options.text_encoding is not None:
-        text = read_text_vectors(options.text_encoding, count=len(structures))
+    # What a workspace adds to the taxonomy is no class of a published file.
+    structures = shipped_taxonomy().names
+    text = _text_vectors(store, options.text_encoding, structures)
     read = read_weights_file(path)
     imported = import_published(read.tensors, structures, text)
     file = WeightsFileFacts(
@@ -149,6 +154,14 @@ def _check_name(store: Store, name: str, *, join: bool) -> None:
         raise UsageError(f"{name} is in the committee already; import it under another name")
 
 
+def _text_vectors(store: Store, named: str | None, structures: Sequence[str]) -> TextVectors | None:
+    if named is None:
+        return None
+    if Path(named).is_file() or Path(named).suffix:
+        return read_text_vectors(Path(named), count=len(structures))
+    return load_vectors(find_encoding(store, named).path).rows_of(structures)
+
+
 def _card(imported: ImportedNetwork, file: WeightsFileFacts) -> JsonObject:
     network, report = imported.network, imported.report
     inference = PUBLISHED_INFERENCE
@@ -167,10 +180,7 @@ def _card(imported: ImportedNetwork, file: WeightsFileFacts) -> JsonObject:
         "overlap": inference.overlap,
         "trained_on": "the file does not say; see where it was published",
         "single_source_if_published": list(_SINGLE_SOURCE),
-        "licences": {
-            "flags": [LICENCE_FLAG],
-            "inherited": [{"from": file.name, "flag": LICENCE_FLAG, "licence": LICENCE}],
-        },
+        "licences": licences([InheritedLicence(file.name, LICENCE_FLAG, LICENCE)]),
         "imported": {
             "file": file.name,
             "bytes": file.bytes,

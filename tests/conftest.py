@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 
 from flows.init import init
 from flows.intake import intake
@@ -38,6 +38,9 @@ from storage.predictions import (
 from storage.queue import QueueEntry, write_queue
 from storage.store import Store
 from storage.verdicts import LinkedMask, Verdict, give_verdict
+
+if TYPE_CHECKING:
+    import torch
 
 _BESIDE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -461,6 +464,8 @@ def published_state() -> Callable[..., dict[str, torch.Tensor]]:
         seed: int = 0,
         values: bool = True,
     ) -> dict[str, torch.Tensor]:
+        import torch  # most tests need none of it
+
         shapes = {"unet": _unet_shapes, "swin_unetr": _swin_shapes}[backbone](width)
         fine, coarse = (2 * width, 16 * width) if backbone == "unet" else (width, 16 * width)
         named = {f"backbone.{name}": shape for name, shape in shapes.items()}
@@ -483,6 +488,8 @@ def published_state() -> Callable[..., dict[str, torch.Tensor]]:
 
 
 def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    import torch
+
     if name.endswith("relative_position_index"):
         return _relative_position_index()
     if name.endswith("num_batches_tracked"):
@@ -497,6 +504,8 @@ def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> to
 
 def _relative_position_index() -> torch.Tensor:
     """Which of the 13^3 offsets lies between two of the 7^3 places in a window."""
+    import torch
+
     places = torch.cartesian_prod(*(torch.arange(7),) * 3)
     offsets = places[:, None] - places[None] + 6
     return offsets @ torch.tensor([169, 13, 1])

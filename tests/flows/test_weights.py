@@ -6,13 +6,16 @@ import torch
 from typer.testing import CliRunner
 
 from configs.errors import ModelError, UsageError
-from configs.taxonomy import load_taxonomy
+from configs.taxonomy import VARIABLE, load_taxonomy, shipped_taxonomy
 from flows import cli
 from flows.annotate import annotation_run
 from flows.intake import intake
 from flows.weights import LICENCE_NOTICE, ImportOptions, import_weights
 from model.checkpoint import load_checkpoint
+from model.encoding import Provenance, TextVectors
 from model.published_weights import PUBLISHED_INFERENCE
+from model.structure_vectors import StructureVectors, save_vectors
+from storage.encoding_registry import store_encoding
 from storage.model_registry import register_model, registered_models
 from storage.store import Store
 
@@ -149,6 +152,46 @@ def test_text_encodings_are_read_from_the_file_that_is_named(
     taken = run(*command, "--text-encoding", tmp_path / "words.pth", "--json")
     assert taken.exit_code == 0, taken.output
     assert json.loads(taken.stdout)["model"]["card"]["encoding_source"] == "words.pth"
+
+
+def test_a_stored_encoding_is_taken_by_its_name(published_state, empty_store, tmp_path):
+    state = published_state("unet", 2)
+    rows = state.pop("organ_embedding")
+    torch.save(state, tmp_path / "unet.pth")
+    names = shipped_taxonomy().names
+    # One row more and another order: rows are taken by the structures' names.
+    text = TextVectors.checked(
+        torch.cat((rows, rows[:1] + 1)).flip(0), Provenance(source="clip"), count=33
+    )
+    stored = StructureVectors((*names, "uterus")[::-1], text)
+    store_encoding(empty_store, "clip", save_vectors(stored), {})
+
+    options = ImportOptions(accept_license=True, text_encoding="clip")
+    summary = import_weights(empty_store, tmp_path / "unet.pth", name="published", options=options)
+
+    loaded = load_checkpoint(empty_store.objects.path(summary.model.weights))
+    assert torch.equal(loaded.network.encoding.vectors, rows)
+    assert loaded.network.encoding.provenance.source == "clip"
+    other = ImportOptions(accept_license=True, text_encoding="clop")
+    with pytest.raises(UsageError, match="known are clip"):
+        import_weights(empty_store, tmp_path / "unet.pth", name="other", options=other)
+
+
+def test_structures_that_a_workspace_adds_are_no_classes_of_the_file(
+    file, empty_store, monkeypatch, tmp_path
+):
+    added = tmp_path / "taxonomy.toml"
+    added.write_text(
+        'version = 1\n[[structures]]\nname = "uterus"\ndisplay = "Uterus"\ngroup = "organ"\n'
+        "rgb = [1, 2, 3]\nvolume_ml = [10, 200]\nsurface_mm = 2.0\n"
+    )
+    monkeypatch.setenv(VARIABLE, str(added))
+    assert len(load_taxonomy().names) == 33
+
+    summary = import_weights(empty_store, file, name="published", options=ACCEPTED)
+
+    loaded = load_checkpoint(empty_store.objects.path(summary.model.weights))
+    assert loaded.network.structures == shipped_taxonomy().names
 
 
 def test_what_cannot_be_imported_leaves_nothing_behind(published_state, empty_store, tmp_path):
