@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import os
 import secrets
+import shutil
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,47 +108,75 @@ class AnnotatedWorkspace:
             return closed_predictions(connection, self.committee_id)[case_id]
 
 
+@pytest.fixture(scope="session")
+def annotated_templates() -> dict[tuple[int, bytes], AnnotatedWorkspace]:
+    """What ``make_annotated`` copies, by cases and affine; made when first wanted."""
+    return {}
+
+
 @pytest.fixture
 def make_annotated(
-    tmp_path: Path, small_ct: npt.NDArray[np.int16], small_affine: npt.NDArray[np.float64]
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    annotated_templates: dict[tuple[int, bytes], AnnotatedWorkspace],
+    small_ct: npt.NDArray[np.int16],
+    small_affine: npt.NDArray[np.float64],
 ) -> Callable[..., AnnotatedWorkspace]:
-    """A maker of ``AnnotatedWorkspace``: ``make_annotated(cases=2, affine=None)``."""
+    """A maker of ``AnnotatedWorkspace``: ``make_annotated(cases=2, affine=None, own_cts=False)``.
+
+    Workspaces of a kind are copies of one and read the same CTs; a test that moves or changes a CT
+    wants ``own_cts``, which lie in ``cts`` of its folder.
+    """
 
     def make(
-        *, cases: int = 1, affine: npt.NDArray[np.float64] | None = None
+        *, cases: int = 1, affine: npt.NDArray[np.float64] | None = None, own_cts: bool = False
     ) -> AnnotatedWorkspace:
-        store = init(tmp_path / "annotated workspace")
-        folder = tmp_path / "cts"
-        folder.mkdir()
-        for number in range(cases):
-            # Another offset of the noise a case: no two scans are alike.
-            voxels = np.roll(small_ct, number, axis=2) + np.int16(7 * number)
-            image = nibabel.Nifti1Image(voxels, small_affine if affine is None else affine)
-            nibabel.save(image, folder / f"scan {number}.nii.gz")
-        taken = intake(store, [folder])
-        case_ids = tuple(file.case_id for file in taken.taken)
-        made = AnnotatedWorkspace(store, case_ids, "k-000000000001")
-        for file in taken.taken:
-            image = nibabel.load(file.path)
-            grid = Grid.from_affine(image.shape, image.affine)
-            close_case(store, _ball_manifest(made, file.case_id, grid), run_id="r-1", seconds=1.0)
-        entries = [
-            QueueEntry(
-                position=1 + position,
-                kind="possibly_missed" if structure == "spleen" else "present",
-                case_id=case_id,
-                structure=structure,
-                risk=0.9 - 0.1 * position,
-                reason="members disagree",
-            )
-            for position, (structure, case_id) in enumerate(
-                (structure, case_id) for structure in made.structures for case_id in case_ids
-            )
-        ]
-        write_queue(store, entries, committee_id=made.committee_id, policy="disagreement")
-        return made
+        affine = small_affine if affine is None else affine
+        if own_cts:
+            return _annotated(tmp_path, small_ct, affine, cases)
+        key = (cases, np.asarray(affine, np.float64).tobytes())
+        if key not in annotated_templates:
+            folder = tmp_path_factory.mktemp("annotated")
+            annotated_templates[key] = _annotated(folder, small_ct, affine, cases)
+        template = annotated_templates[key]
+        root = template.store.workspace.root
+        return replace(template, store=Store.open(shutil.copytree(root, tmp_path / root.name)))
 
     return make
+
+
+def _annotated(
+    where: Path, ct: npt.NDArray[np.int16], affine: npt.NDArray[np.float64], cases: int
+) -> AnnotatedWorkspace:
+    store = init(where / "annotated workspace")
+    folder = where / "cts"
+    folder.mkdir()
+    for number in range(cases):
+        # Another offset of the noise a case: no two scans are alike.
+        voxels = np.roll(ct, number, axis=2) + np.int16(7 * number)
+        nibabel.save(nibabel.Nifti1Image(voxels, affine), folder / f"scan {number}.nii.gz")
+    taken = intake(store, [folder])
+    case_ids = tuple(file.case_id for file in taken.taken)
+    made = AnnotatedWorkspace(store, case_ids, "k-000000000001")
+    for file in taken.taken:
+        image = nibabel.load(file.path)
+        grid = Grid.from_affine(image.shape, image.affine)
+        close_case(store, _ball_manifest(made, file.case_id, grid), run_id="r-1", seconds=1.0)
+    entries = [
+        QueueEntry(
+            position=1 + position,
+            kind="possibly_missed" if structure == "spleen" else "present",
+            case_id=case_id,
+            structure=structure,
+            risk=0.9 - 0.1 * position,
+            reason="members disagree",
+        )
+        for position, (structure, case_id) in enumerate(
+            (structure, case_id) for structure in made.structures for case_id in case_ids
+        )
+    ]
+    write_queue(store, entries, committee_id=made.committee_id, policy="disagreement")
+    return made
 
 
 def _ball(shape: tuple[int, int, int], centre: float, radius: float) -> npt.NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -135,10 +136,17 @@ def empty_store(tmp_path: Path) -> Store:
     return init(tmp_path / "a workspace")
 
 
+@pytest.fixture(scope="session")
+def committee_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace that ``store`` copies; it holds no path of its own."""
+    store = init(tmp_path_factory.mktemp("committee") / "a workspace")
+    return with_committee(store, members=2).workspace.root
+
+
 @pytest.fixture
-def store(empty_store: Store) -> Store:
+def store(committee_template: Path, tmp_path: Path) -> Store:
     """A workspace with a committee of two."""
-    return with_committee(empty_store, members=2)
+    return Store.open(shutil.copytree(committee_template, tmp_path / "a workspace"))
 
 
 @pytest.fixture
