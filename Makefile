@@ -3,7 +3,7 @@
 ##   make demo    install into .venv and run the main job on phantoms
 ##                CT=FILE        annotate this CT (.nii, .nii.gz) too
 ##   make test    install the tools and run every check and test
-##                PYTEST_ARGS=.. passed on, for example PYTEST_ARGS="tests/model -x"
+##                PYTEST_ARGS=.. passed on, for example PYTEST_ARGS="tests/model -x" or PYTEST_ARGS="-n 8"
 ##   make check   the fast part of it: files, lint, types, import contracts
 ##   make clean   remove caches and build products;  make distclean: .venv too
 ##
@@ -32,8 +32,10 @@ help:
 demo: install
 	.venv/bin/atlasloop demo $${CT:+--ct "$$CT"}
 
+# Two processes, each with one thread: threads of small arrays only wait for one another. A file stays in one process,
+# so that what its tests share is made once.
 test: check
-	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 check: files lint types imports
 

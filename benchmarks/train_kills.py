@@ -25,6 +25,7 @@ import torch.utils.tensorboard.writer
 
 from benchmarks.machine import describe
 from configs.taxonomy import load_taxonomy
+from flows.chosen_encoding import ChosenEncoding
 from flows.init import init
 from flows.train import train_plan
 from flows.training_plan import TrainingPlan
@@ -133,7 +134,15 @@ def tiny_plan(cohort: Path, steps: int) -> TrainingPlan:
         average_decay=0.9,
         autocast=None,
     )
-    return TrainingPlan(name="tiny", family="tiny", preset="", data=(cohort,), settings=settings)
+    return TrainingPlan(
+        name="tiny",
+        family="tiny",
+        preset="",
+        data=(cohort,),
+        own_labels=False,
+        settings=settings,
+        encoding=ChosenEncoding("one_hot"),
+    )
 
 
 def tiny_cohort(out: Path) -> Path:

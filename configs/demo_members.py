@@ -5,33 +5,21 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from importlib import resources
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
 
+from configs.backbones import BACKBONE_OPTIONS, BackboneName, BackboneOptions, Count
 from configs.errors import ConfigError, UsageError
 
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class BackboneOptions(BaseModel):
-    """What a small U-Net is built with; see ``model.small_unet``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    widths: tuple[Count, ...] = Field(min_length=2)
-    fold: Count
-    out_channels: Count
-    coordinates: bool = False
-
-
-class SwinOptions(BaseModel):
-    """What a Swin UNETR is built with; see ``model.swin_unetr``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    feature_size: Count = 48
 
 
 class MemberPreset(BaseModel):
@@ -51,9 +39,6 @@ class MemberPreset(BaseModel):
         batch_size: Patches a step.
         steps: Optimiser steps.
         learning_rate: Highest rate.
-        accumulation: Batches a step.
-        average_decay: Of the running mean of the weights; None for none.
-        activation_checkpointing: Whether activations are computed twice, to save memory.
         seed: Of weights, patches and augmentation.
         in_demo: Whether the demo trains it.
     """
@@ -63,10 +48,10 @@ class MemberPreset(BaseModel):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     family: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     about: str
-    backbone: Literal["small_unet", "swin_unetr"]
-    backbone_options: BackboneOptions | SwinOptions
+    backbone: BackboneName
+    backbone_options: SerializeAsAny[BackboneOptions]
     head: Literal["dynamic", "query_dot"]
-    encoding: Literal["learned", "one_hot"]
+    encoding: Literal["learned", "one_hot", "anatomy"]
     spacing_mm: tuple[Positive, Positive, Positive]
     hu_window: tuple[float, float]
     patch: tuple[Count, Count, Count]
@@ -74,22 +59,27 @@ class MemberPreset(BaseModel):
     batch_size: Count
     steps: Count
     learning_rate: Positive
-    accumulation: Count = 1
-    average_decay: float | None = Field(default=None, gt=0, lt=1)
-    activation_checkpointing: bool = False
     seed: int = Field(ge=0)
     in_demo: bool
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_options(cls, values: Any) -> Any:  # noqa: ANN401 whatever a file says
+        if not isinstance(values, dict):
+            return values
+        given = cast("dict[str, Any]", values)
+        name = given.get("backbone")
+        kind = BACKBONE_OPTIONS.get(name) if isinstance(name, str) else None
+        options = given.get("backbone_options", {})
+        if kind is None or isinstance(options, BackboneOptions):
+            return given
+        return {**given, "backbone_options": kind.model_validate(options)}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.hu_window[0] >= self.hu_window[1]:
             raise ValueError(f"hu_window of {self.name} must rise, got {self.hu_window} HU")
-        options = self.backbone_options
-        if isinstance(options, BackboneOptions) != (self.backbone == "small_unet"):
-            raise ValueError(f"backbone_options of {self.name} are those of another backbone")
-        stride = 32
-        if isinstance(options, BackboneOptions):
-            stride = options.fold * 2 ** (len(options.widths) - 1)
+        stride = self.backbone_options.stride
         if any(size % stride for size in self.patch):
             raise ValueError(f"patch of {self.name} must be a multiple of {stride} voxels")
         return self

@@ -30,6 +30,7 @@ class Reason(StrEnum):
     UNKNOWN_CASE = "unknown_case"
     GRID_MISMATCH = "grid_mismatch"
     FOREIGN_VALUES = "foreign_values"
+    AMBIGUOUS_FILES = "ambiguous_files"
 
 
 class AtlasLoopError(Exception):

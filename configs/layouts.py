@@ -11,7 +11,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from configs.errors import ConfigError
-from configs.taxonomy import load_taxonomy
+from configs.taxonomy import load_taxonomy, shipped_taxonomy
 
 LayoutName = Literal["abdomenatlas", "nnunet", "msd", "totalsegmentator"]
 
@@ -41,19 +41,22 @@ class LabelNames(BaseModel):
             structures: What the label set holds.
 
         Returns:
-            In the taxonomy's order; the layout's own values, or 1, 2, 3 and on.
+            In the taxonomy's order; the layout's own values and behind them those of structures
+            that the workspace adds, or 1, 2, 3 and on.
         """
         chosen = load_taxonomy().select(list(structures))
         if not self.values:
             return {name: value for value, name in enumerate(chosen, start=1)}
-        return {name: self.values.index(name) + 1 for name in chosen}
+        numbered = (*self.values, *_added())
+        return {name: numbered.index(name) + 1 for name in chosen}
 
 
 class Layouts(BaseModel):
     """All layouts.
 
     Attributes:
-        precedence: All structures in the order in which they are painted; the last lies on top.
+        precedence: The shipped structures in the order in which they are painted; the last lies on
+            top.
         aliases: Further names on reading -> structure.
     """
 
@@ -68,7 +71,7 @@ class Layouts(BaseModel):
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
-        taxonomy = load_taxonomy()
+        taxonomy = shipped_taxonomy()
         if sorted(self.precedence) != sorted(taxonomy.names):
             raise ValueError("precedence must name every structure once")
         place = {name: index for index, name in enumerate(self.precedence)}
@@ -81,6 +84,22 @@ class Layouts(BaseModel):
             taxonomy.select(list(layout.names))
         taxonomy.select(list(self.aliases.values()))
         return self
+
+    @property
+    def painting_order(self) -> tuple[str, ...]:
+        """All structures, those included that the workspace adds; the last lies on top.
+
+        Added organs lie over the shipped ones and below every lesion, added lesions over all.
+        """
+        taxonomy, added = load_taxonomy(), _added()
+        organs = [name for name in self.precedence if not taxonomy[name].is_lesion]
+        lesions = [name for name in self.precedence if taxonomy[name].is_lesion]
+        return (
+            *organs,
+            *(name for name in added if not taxonomy[name].is_lesion),
+            *lesions,
+            *(name for name in added if taxonomy[name].is_lesion),
+        )
 
     def __getitem__(self, name: LayoutName) -> LabelNames:
         """Return how a layout names and numbers structures."""
@@ -104,6 +123,10 @@ class Layouts(BaseModel):
                 if name == written:
                     return structure
         return self.aliases.get(written)
+
+
+def _added() -> tuple[str, ...]:
+    return load_taxonomy().names[len(shipped_taxonomy().names) :]
 
 
 @cache

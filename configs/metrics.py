@@ -7,10 +7,17 @@ from functools import cache
 from importlib import resources
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    ValidationError,
+    model_validator,
+)
 
 from configs.errors import ConfigError, UsageError
-from configs.taxonomy import load_taxonomy
+from configs.taxonomy import load_taxonomy, shipped_taxonomy
 
 
 class Tolerance(BaseModel):
@@ -32,18 +39,26 @@ class Tolerance(BaseModel):
 
 
 class MetricSettings(BaseModel):
-    """The tolerances of all structures."""
+    """The tolerances of all structures.
+
+    Attributes:
+        least_lesion_mm3: Of each lesion: a candidate of this volume or less does not count.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: int
+    least_lesion_mm3: dict[str, NonNegativeFloat]
     tolerances: tuple[Tolerance, ...]
 
     @model_validator(mode="after")
     def _check_structures(self) -> Self:
         named = [name for one in self.tolerances for name in one.structures]
-        if sorted(named) != sorted(load_taxonomy().names):
+        if sorted(named) != sorted(shipped_taxonomy().names):
             raise ValueError("every structure of the taxonomy needs one tolerance, and no other")
+        lesions = {one.name for one in load_taxonomy().structures if one.is_lesion}
+        if set(self.least_lesion_mm3) != lesions:
+            raise ValueError("least_lesion_mm3 names every tumor and cyst, and nothing else")
         for one in self.tolerances:
             if one.source == "ours" and (one.like is None or self[one.like].source != "flare"):
                 raise ValueError(
@@ -54,10 +69,18 @@ class MetricSettings(BaseModel):
         return self
 
     def __getitem__(self, structure: str) -> Tolerance:
-        """Return the tolerance of a structure; raises UsageError for an unknown one."""
+        """Return the tolerance of a structure, an added one's from where it was added.
+
+        Raises:
+            UsageError: The structure is unknown.
+        """
         for tolerance in self.tolerances:
             if structure in tolerance.structures:
                 return tolerance
+        added = [one for one in load_taxonomy().structures if one.name == structure]
+        for one in added:
+            if one.surface_mm is not None:
+                return Tolerance(structures=(structure,), mm=one.surface_mm, source="ours")
         raise UsageError(f"no surface tolerance for {structure!r}")
 
 

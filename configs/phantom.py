@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from configs.errors import ConfigError, UsageError
-from configs.taxonomy import load_taxonomy
+from configs.taxonomy import shipped_taxonomy
 
 PhaseName = Literal["noncontrast", "arterial", "portal"]
 FieldName = Literal["trunk", "abdomen_pelvis", "upper_abdomen", "pelvis"]
@@ -65,7 +65,7 @@ class PhantomSite(BaseModel):
 
     @model_validator(mode="after")
     def _check_structures(self) -> Self:
-        ordered = load_taxonomy().select(self.annotates)
+        ordered = shipped_taxonomy().select(self.annotates)
         if ordered != self.annotates:
             raise ValueError(
                 f"annotates of {self.name} must be unique and in channel order: {list(ordered)}"
@@ -86,7 +86,7 @@ class PhantomSites(BaseModel):
         if len(set(self.names)) != len(self.sites):
             raise ValueError("site names must be unique")
         learned = {name for site in self.training for name in site.annotates}
-        missing = [name for name in load_taxonomy().names if name not in learned]
+        missing = [name for name in shipped_taxonomy().names if name not in learned]
         if missing:
             raise ValueError(f"no training site annotates {missing}")
         return self

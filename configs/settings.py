@@ -24,7 +24,7 @@ from configs.errors import ConfigError
 
 ENV_PREFIX = "ATLASLOOP_"
 # Variables with our prefix that are read elsewhere and are no settings.
-ENV_ELSEWHERE = frozenset({"WORKSPACE", "DEBUG", "REQUIRE", "TEST_DATA"})
+ENV_ELSEWHERE = frozenset({"WORKSPACE", "DEBUG", "REQUIRE", "TEST_DATA", "TAXONOMY"})
 
 Origin = Literal["flag", "environment", "file", "default"]
 Layer = dict[str, Any]

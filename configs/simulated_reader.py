@@ -10,7 +10,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from configs.errors import ConfigError
-from configs.taxonomy import load_taxonomy
+from configs.taxonomy import shipped_taxonomy
 
 Error = Annotated[float, Field(gt=0)]
 
@@ -37,7 +37,7 @@ class ReaderSkill(BaseModel):
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
-        unknown = sorted(set(self.structures) - set(load_taxonomy().names))
+        unknown = sorted(set(self.structures) - set(shipped_taxonomy().names))
         if unknown:
             raise ValueError(f"unknown structures {unknown}")
         return self

@@ -26,7 +26,7 @@ from storage.label_sources import (
     parse_source,
 )
 from storage.objects import ObjectStore
-from storage.splits import Role, patient_roles
+from storage.splits import Role, effective_roles
 from storage.store import Store
 
 
@@ -106,7 +106,7 @@ def agreement(
         )
     with store.read() as connection:
         patients = {case.case_id: case.patient_id for case in all_cases(connection)}
-        roles = patient_roles(connection)
+        roles = effective_roles(connection)
         cases = [name for name, who in patients.items() if role in (None, roles.get(who))]
         found = {
             source: _only(labels_of(connection, source), set(cases), wanted) for source in parsed

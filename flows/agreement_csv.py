@@ -50,9 +50,9 @@ def write_agreement_csv(path: Path, pairs: Sequence[PairAgreement]) -> None:
     Raises:
         UsageError: A file cannot be written.
     """
-    _write(path, _CASE_COLUMNS, (row for pair in pairs for row in _case_rows(pair)))
+    write_rows(path, _CASE_COLUMNS, (row for pair in pairs for row in _case_rows(pair)))
     rows = (row for pair in pairs for row in _structure_rows(pair))
-    _write(structures_path(path), _STRUCTURE_COLUMNS, rows)
+    write_rows(structures_path(path), _STRUCTURE_COLUMNS, rows)
 
 
 def inert(cell: Cell) -> Cell:
@@ -62,7 +62,12 @@ def inert(cell: Cell) -> Cell:
     return cell
 
 
-def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+    """Write a CSV file as a whole, with no cell that a spreadsheet would run.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
@@ -74,7 +79,7 @@ def _case_rows(pair: PairAgreement) -> Iterator[list[Cell]]:
     for case in pair.cases:
         yield [
             *(pair.tested, pair.reference, case.kind, case.structure),
-            *(case.case_id, case.patient_id, case.role, _status(case), ""),
+            *(case.case_id, case.patient_id, case.role, case_status(case), ""),
             *(case.tested_present, case.reference_present),
             *(case.overlap.dsc, case.overlap.surface_dice),
             load_metric_settings()[case.structure].mm,
@@ -87,7 +92,8 @@ def _case_rows(pair: PairAgreement) -> Iterator[list[Cell]]:
         yield [*head, reason, *[""] * (len(_CASE_COLUMNS) - len(head) - 1)]
 
 
-def _status(case: CaseAgreement) -> str:
+def case_status(case: CaseAgreement) -> str:
+    """Return whether a case is in the mean, and if not, why."""
     if case.agree_absent:
         return "agree absent"
     return "in the mean" if case.counts_in_dsc else "false positive"

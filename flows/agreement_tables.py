@@ -11,6 +11,7 @@ from flows.tables import print_line, print_table, warn
 from model.agreement import MEANING
 from model.agreement_report import KindAgreement, Macro, Share, Spread, StructureAgreement
 from model.cluster_bootstrap import DRAWS, Interval
+from model.lesion_curve import Rate
 from storage.assignments import Assignment
 from storage.label_sources import SourceCount
 
@@ -53,6 +54,15 @@ def print_macro_agreement(pairs: Sequence[PairAgreement]) -> None:
                 print_line(f"{heading}: {_macro_words(macro)}")
 
 
+def print_overlap(
+    title: str, structures: Sequence[StructureAgreement], macros: Sequence[Macro]
+) -> None:
+    """Print DSC and surface Dice of every structure, then the means over structures."""
+    print_table(title, _OVERLAP_COLUMNS, [_overlap_row(row) for row in structures])
+    for macro in macros:
+        print_line(_macro_words(macro))
+
+
 def print_sources(sources: Sequence[SourceCount]) -> None:
     """Print what can be compared."""
     rows = [(str(one.source), one.cases, one.structures, one.labels) for one in sources]
@@ -78,10 +88,7 @@ def _print_block(pair: PairAgreement, block: KindAgreement) -> None:
     if lesions:
         rows = [_detection_row(row) for row in lesions]
         print_table(f"Lesions of {pair.reference} found by {pair.tested}", _DETECTION_COLUMNS, rows)
-    rows = [_overlap_row(row) for row in block.structures]
-    print_table("Overlap (lesions: where the second has one)", _OVERLAP_COLUMNS, rows)
-    for macro in block.macros:
-        print_line(_macro_words(macro))
+    print_overlap("Overlap (lesions: where the second has one)", block.structures, block.macros)
 
 
 def _detection_row(row: StructureAgreement) -> tuple[str, ...]:
@@ -89,10 +96,10 @@ def _detection_row(row: StructureAgreement) -> tuple[str, ...]:
     if found is None:
         return (row.structure,)
     false = found.false_positives_per_ct
-    per_ct = "-" if false.value is None else f"{false.value:.2f}{_interval(false.interval)}"
+    per_ct = "-" if false.value is None else f"{false.value:.2f}{interval_words(false.interval)}"
     return (
         row.structure,
-        *(_share(share) for share in (found.sensitivity, found.specificity, found.lesions)),
+        *(share_words(share) for share in (found.sensitivity, found.specificity, found.lesions)),
         ", ".join(f"{name}: {share.hits}/{share.of}" for name, share in found.by_diameter),
         f"{per_ct} ({false.of} CTs)",
     )
@@ -116,24 +123,26 @@ def _overlap_row(row: StructureAgreement) -> tuple[str | int | None, ...]:
 
 
 def _mean(spread: Spread | None) -> str | None:
-    return None if spread is None else f"{spread.mean:.3f}{_interval(spread.interval)}"
+    return None if spread is None else f"{spread.mean:.3f}{interval_words(spread.interval)}"
 
 
-def _share(share: Share) -> str:
+def share_words(share: Share | Rate) -> str:
+    """Return "3/4 = 0.75" with its interval."""
     if share.value is None:
         return "- (none)"
-    return f"{share.hits}/{share.of} = {share.value:.2f}{_interval(share.interval)}"
+    return f"{share.hits}/{share.of} = {share.value:.2f}{interval_words(share.interval)}"
 
 
-def _interval(interval: Interval | None) -> str:
+def interval_words(interval: Interval | None) -> str:
+    """Return an interval in brackets, with a dash where there is none."""
     return " [-]" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
 def _macro_words(macro: Macro) -> str:
     name = {"dsc": "DSC", "surface_dice": "surface Dice"}[macro.metric]
     return (
-        f"macro mean of {macro.group}: {name} {macro.mean:.3f}{_interval(macro.interval)}, n = "
-        f"{macro.structures} structures of {macro.patients} patients"
+        f"macro mean of {macro.group}: {name} {macro.mean:.3f}{interval_words(macro.interval)}, "
+        f"n = {macro.structures} structures of {macro.patients} patients"
     )
 
 

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_data, cli_models, cli_review, cli_workspace
+from flows import (
+    cli_data,
+    cli_datasets,
+    cli_encode,
+    cli_models,
+    cli_review,
+    cli_validate,
+    cli_weights,
+    cli_workspace,
+)
 from flows.boundary import show_tracebacks
 from flows.tables import print_line
 
@@ -41,7 +50,16 @@ def top_level(
         raise typer.Exit
 
 
-for group in (cli_data, cli_models, cli_review, cli_workspace):
+for group in (
+    cli_data,
+    cli_datasets,
+    cli_encode,
+    cli_models,
+    cli_review,
+    cli_validate,
+    cli_weights,
+    cli_workspace,
+):
     app.add_typer(group.commands)
 
 

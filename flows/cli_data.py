@@ -17,7 +17,7 @@ from flows.cli_options import (
 from flows.tables import print_json, print_line
 
 if TYPE_CHECKING:
-    pass
+    from storage.store import Store
 
 commands = typer.Typer()
 
@@ -44,6 +44,10 @@ def intake(
         Path | None, typer.Option(help="CSV with the columns path and patient.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Files read at a time.")] = 2,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", help="PATH is this dataset: take its labels in as well."),
+    ] = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
@@ -56,6 +60,9 @@ def intake(
     from flows.reports import print_intake
 
     store = open_store(workspace)
+    if dataset is not None:
+        _intake_dataset(store, dataset, paths, patients=patients, workers=workers, as_json=as_json)
+        return
     with shown("intake") as advance:
         summary = run(store, paths, patients_csv=patients, workers=workers, advance=advance)
     if as_json:
@@ -218,6 +225,30 @@ def export(
     else:
         print_export(summary, out)
     summary.raise_for_failures()
+
+
+def _intake_dataset(
+    store: Store,
+    dataset: str,
+    paths: list[Path],
+    *,
+    patients: Path | None,
+    workers: int,
+    as_json: bool,
+) -> None:
+    from configs.errors import UsageError
+    from flows.dataset_reports import print_dataset_intake
+    from flows.intake_dataset import intake_dataset
+    from flows.progress import shown
+
+    if len(paths) != 1:
+        raise UsageError(f"--dataset takes one PATH, the dataset's folder, got {len(paths)}")
+    with shown("intake") as advance:
+        summary = intake_dataset(
+            store, dataset, paths[0], patients_csv=patients, workers=workers, advance=advance
+        )
+    (print_json if as_json else print_dataset_intake)(summary)
+    summary.raise_for_refusals()
 
 
 def _renamed(pairs: list[str]) -> dict[str, str]:

@@ -17,10 +17,12 @@ from flows.cli_options import (
     WorkspaceOption,
     open_store,
 )
-from flows.tables import print_json, print_line, print_table
+from flows.tables import print_json, print_line, print_table, warn
 
 if TYPE_CHECKING:
     from flows.annotate import AnnotateSummary
+    from flows.retrain import RetrainSummary
+    from flows.retrain_options import RetrainOptions
     from storage.store import Store
 
 commands = typer.Typer()
@@ -45,6 +47,10 @@ def train(
     init: Annotated[
         str | None, typer.Option("--init", help="First weights: MODEL, champion, RUN or FILE.")
     ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="learned, one_hot, anatomy or a stored one (`atlasloop encode`)."),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Patches at once.")] = None,
     accumulation: Annotated[int | None, typer.Option(min=1, help="Batches a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest rate.")] = None,
@@ -59,6 +65,9 @@ def train(
     activation_checkpointing: Annotated[
         bool | None, typer.Option(help="Less memory, about a third slower.")
     ] = None,
+    own_labels: Annotated[
+        bool, typer.Option("--own-labels", help="Train on the workspace's labels beside --data.")
+    ] = False,
     join: Annotated[bool, typer.Option("--join", help="Add it to the committee.")] = False,
 ) -> None:
     """Train a model on partially labeled cases and register its weights in the workspace.
@@ -82,7 +91,9 @@ def train(
     }
     given = {key: value for key, value in train_flags.items() if value is not None}
     store = open_store(workspace, {**_device_flag(device), "train": given})
-    overrides = TrainOverrides(preset=preset, steps=steps, seed=seed, init=init)
+    overrides = TrainOverrides(
+        preset=preset, steps=steps, seed=seed, init=init, encoding=encoding, own_labels=own_labels
+    )
     request = TrainRequest(
         folders=(*(folder or ()), *(data or ())),
         name=name,
@@ -169,6 +180,11 @@ def split(workspace: WorkspaceOption = HERE, *, as_json: JsonOption = False) -> 
         print_json(summary)
     else:
         print_table("Patients by role", ["role", "patients"], list(summary.patients.items()))
+        if summary.leaked:
+            warn(
+                f"the scans of {summary.leaked} patients of the gate or the report train under "
+                "another name, known only since; nothing is measured on them"
+            )
 
 
 @commands.command()
@@ -187,16 +203,15 @@ def retrain(
     accept_underpowered: Annotated[
         bool, typer.Option("--accept-underpowered", help="Promote what could not be decided.")
     ] = False,
+    prefect: PrefectOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train the members on what people judged; the gate decides whether they come into force.
 
     Example: atlasloop retrain --data cohort
     """
-    from flows.progress import shown
     from flows.reports import print_retraining
-    from flows.retrain import RetrainOptions
-    from flows.retrain import retrain as run
+    from flows.retrain_options import RetrainOptions
 
     options = RetrainOptions(
         cohorts=tuple(data or ()),
@@ -206,8 +221,10 @@ def retrain(
         accept_underpowered=accept_underpowered,
     )
     store = open_store(workspace)
-    with shown("gate") as advance:
-        summary = run(store, options, advance=advance)
+    if _as_flow(prefect=prefect):
+        summary = _flow("retrain", store, options=options)
+    else:
+        summary = _retrain_here(store, options)
     if as_json:
         print_json(summary)
     else:
@@ -303,6 +320,14 @@ def _annotate_here(store: Store, limit: int | None, *, retry_failed: bool) -> An
         )
     rank(store)
     return summary
+
+
+def _retrain_here(store: Store, options: RetrainOptions) -> RetrainSummary:
+    from flows.progress import shown
+    from flows.retrain import retrain as run
+
+    with shown("gate") as advance:
+        return run(store, options, advance=advance)
 
 
 def _device_flag(device: str | None) -> dict[str, Any]:

@@ -26,14 +26,17 @@ HERE = Path()
 
 
 def open_store(workspace: Path, flags: dict[str, Any] | None = None) -> Store:
-    """Open a workspace with the settings that flags override.
+    """Open a workspace with its structures and the settings that flags override.
 
     Raises:
-        UsageError: The folder is no workspace, or a setting is wrong.
+        UsageError: The folder is no workspace, or a setting or a structure is wrong.
     """
     from configs.settings import load_settings
+    from configs.taxonomy import use_taxonomy
     from storage.store import Store
     from storage.workspace import open_workspace
 
-    settings = load_settings(open_workspace(workspace).settings_path, flags).settings
+    opened = open_workspace(workspace)
+    use_taxonomy(opened.taxonomy_path)
+    settings = load_settings(opened.settings_path, flags).settings
     return Store.open(workspace, settings)

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from configs.simulated_reader import load_reader_skill
-from configs.taxonomy import load_taxonomy
+from configs.taxonomy import shipped_taxonomy
 from flows.agreement import PairAgreement, agreement
 from flows.annotate import AnnotateSummary, annotate, load_members
-from flows.fine_tune import FineTuneJob, TrainingLabel, fine_tune_all
-from flows.gate import case_outcomes, running
+from flows.fine_tune import FineTuneJob, fine_tune_all
+from flows.gate import Contender, case_outcomes, running
 from flows.progress import Advance, silent
 from flows.retrain import (
     RetrainOptions,
@@ -26,11 +26,13 @@ from flows.retrain import (
     put_challengers,
 )
 from flows.simulated_reader import Item, SimulatedReader, Truth
+from flows.training_data import TrainingLabel
 from flows.triage import triage
 from storage.assignments import assign_readings
 from storage.cases import CaseRow, all_cases
 from storage.gates import Challenge
 from storage.model_registry import CommitteeRecord, configured_committee
+from storage.predictions import closed_predictions
 from storage.queue import read_queue
 from storage.splits import Role, freeze_roles
 from storage.store import Store
@@ -166,7 +168,7 @@ def _drawn(candidates: Sequence[Item], seed: int) -> list[Item]:
 
 
 def _read_gate(store: Store, reader: SimulatedReader, cases: Sequence[CaseRow]) -> int:
-    names = load_taxonomy().names
+    names = shipped_taxonomy().names
     ids = [case.case_id for case in cases]
     assign_readings(store, reader=reader.name, case_ids=ids, structures=names)
     return reader.read_independently([(case_id, name) for case_id in ids for name in names])
@@ -201,9 +203,12 @@ def _report(
 ) -> list[float | None]:
     """Return the mean DSC over structures of the champion, then of each arm."""
     how = running(store)
+    with store.read() as connection:
+        closed = closed_predictions(connection, committee.committee_id)
+    records = (committee, *(challengers(store, committee, arm) for arm in arms))
     committees = [
-        load_members(record, store.settings.annotate, how[0])
-        for record in (committee, *(challengers(store, committee, arm) for arm in arms))
+        Contender(load_members(record, store.settings.annotate, how[0]), known)
+        for record, known in zip(records, (closed, *({} for _ in arms)), strict=True)
     ]
     found: list[dict[str, list[float]]] = [{} for _ in committees]
     for case in cases:

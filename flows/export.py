@@ -279,7 +279,7 @@ class _Exporter:
         """Paint the combined map in order of precedence, writing each mask on the way."""
         combined = np.zeros(grid.ras_shape, np.uint8)
         written: dict[str, ExportedFile] = {}
-        order = load_layouts().precedence
+        order = load_layouts().painting_order
         labels = sorted(case.labels, key=lambda label: order.index(label.structure))
         for label in labels:
             mask = read_label(self._store.objects, label.mask, grid.ras_shape)

@@ -95,7 +95,7 @@ def label_map(layout: LayoutName, values: Mapping[str, int], release: Release) -
             }
             for name, value in sorted(values.items(), key=lambda item: item[1])
         ],
-        "precedence": [name for name in layouts.precedence if name in values],
+        "precedence": [name for name in layouts.painting_order if name in values],
         "precedence_rule": (
             "A combined map holds one value a voxel. Structures are painted in the order of "
             "`precedence`; where masks overlap, the later one is seen. An organ's own mask "

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 
 import torch
 
-from configs.errors import ModelError
-from flows.annotate import existing_file
-from flows.limits import volume_limits
-from flows.train import FittedModel, training_cases
+from flows.process_pool import side_by_side
+from flows.runs import code_versions
+from flows.training_card import FittedModel, final_loss
+from flows.training_data import TrainingLabel, TrainingSources, trainable_cases, training_data
 from model.checkpoint import load_checkpoint, save_checkpoint
-from model.training import TrainingSettings, train_member
-from model.training_samples import TrainingSample
-from storage.cases import CaseRow, all_cases
-from storage.label_masks import read_label
-from storage.labels import LabelMask
+from model.inference_settings import InferenceSettings
+from model.model_card import DatasetUse, retrained_card
+from model.training import train_prepared
+from model.training_samples import PreparedSample
+from model.training_settings import TrainingSettings
+from storage.sample_cache import SampleCache
 from storage.store import Store
-from storage.volume import Volume
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingLabel:
-    """What is known of one structure of one case; absent where the mask has no object."""
-
-    case_id: str
-    structure: str
-    mask: LabelMask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +33,8 @@ class FineTuneJob:
         checkpoint: Weights to start from.
         labels: What people said, sorted by case.
         cohorts: Folders of partially labeled cases to train on beside them.
-        correction_share: Share of the patches that comes from ``labels``.
+        correction_share: Share of the patches that comes from ``labels``, but for the preference
+            that cases with rare structures, lesions and thin ones get.
         threads: Threads to use; None leaves it to torch.
     """
 
@@ -72,9 +62,7 @@ def fine_tune_all(jobs: Sequence[FineTuneJob]) -> list[FittedModel]:
     cores = os.cpu_count() or 1
     workers = min(len(jobs), cores)
     shared = [replace(job, threads=max(1, cores // workers)) for job in jobs]
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=workers, mp_context=spawn) as pool:
-        return list(pool.map(fine_tune, shared))
+    return side_by_side(fine_tune, shared, workers=workers)
 
 
 def fine_tune(job: FineTuneJob) -> FittedModel:
@@ -99,52 +87,57 @@ def fine_tune(job: FineTuneJob) -> FittedModel:
         autocast="bfloat16" if job.bfloat16 else None,
         seed=job.seed,
     )
-    samples = training_samples(job)
     network = loaded.network
-    trained = train_member(
-        samples, settings, network, device=torch.device(job.device), complete=False
-    )
-    tail = trained.losses[-max(1, len(trained.losses) // 10) :]
-    final_loss = sum(tail) / len(tail)
+    samples = training_samples(job, network.structures, loaded.inference)
+    trained = train_prepared(samples, settings, network, device=torch.device(job.device))
+    loss = final_loss(trained)
     card = {
         **loaded.facts,
+        **retrained_card(loaded.facts, _dataset(job.labels)),
+        "code": code_versions(),
         "retrained_steps": int(loaded.facts.get("retrained_steps", 0)) + job.steps,
         "retrained_on_labels": len(job.labels),
         "retrained_on_cases": len({label.case_id for label in job.labels}),
-        "final_loss": round(final_loss, 4),
+        "final_loss": round(loss, 4),
         "torch": torch.__version__,
     }
-    return FittedModel(save_checkpoint(network, trained.inference, card), card, final_loss)
+    return FittedModel(save_checkpoint(network, trained.inference, card), card, loss)
 
 
-def training_samples(job: FineTuneJob) -> list[TrainingSample]:
-    """Return the cases of a job with their weights.
+def _dataset(labels: Sequence[TrainingLabel]) -> DatasetUse:
+    """Return the workspace's labels as a dataset; whose CTs these are, the job does not know."""
+    cases = {label.case_id for label in labels}
+    return DatasetUse(
+        id="this workspace",
+        cases=len(cases),
+        patients=None,
+        licence_flag="none",
+        licence="the workspace's own labels; see there for imported datasets",
+        annotated=dict(Counter(label.structure for label in labels)),
+    )
+
+
+def training_samples(
+    job: FineTuneJob, structures: Sequence[str], inference: InferenceSettings
+) -> list[PreparedSample]:
+    """Return the cases of a job with their weights, prepared once for all jobs of a workspace.
 
     Raises:
         ModelError: There is none.
     """
     store = Store.open(job.workspace)
-    with store.read() as connection:
-        cases = {case.case_id: case for case in all_cases(connection)}
-    ids = {label.case_id for label in job.labels}
-    cohort_cases = [case for folder in job.cohorts for case in training_cases(folder)]
-    if not ids and not cohort_cases:
-        raise ModelError("training needs at least one label or one cohort folder, got neither")
-    own, other = _weights(len(ids), len(cohort_cases), job.correction_share)
-    samples = [
-        _sample(store, cases[case_id], {label.structure: label.mask for label in labels}, own)
-        for case_id, labels in _by_case(job.labels)
+    sources = TrainingSources(
+        store=store, labels=job.labels, cohort_cases=trainable_cases(job.cohorts)
+    )
+    cache = SampleCache(store.workspace.samples_path)
+    data = training_data(sources, structures, inference, cache=cache)
+    others = sum(case.of_cohort for case in data.cases)
+    own, other = _weights(len(data.cases) - others, others, job.correction_share)
+    # All as one dataset, whose cases are drawn by their weights alone.
+    return [
+        replace(sample, dataset="", weight=other if case.of_cohort else own)
+        for sample, case in zip(data.samples, data.cases, strict=True)
     ]
-    for case in cohort_cases:
-        hu, spacing_mm = case.read_hu()
-        samples.append(TrainingSample(hu, spacing_mm, case.read_labels(), other, case.case))
-    return samples
-
-
-def _by_case(labels: Sequence[TrainingLabel]) -> Iterator[tuple[str, list[TrainingLabel]]]:
-    ordered = sorted(labels, key=lambda label: (label.case_id, label.structure))
-    for case_id, group in groupby(ordered, key=lambda label: label.case_id):
-        yield case_id, list(group)
 
 
 def _weights(corrected: int, others: int, share: float) -> tuple[float, float]:
@@ -152,16 +145,3 @@ def _weights(corrected: int, others: int, share: float) -> tuple[float, float]:
     if corrected == 0 or others == 0:
         return 1.0, 1.0
     return share / corrected, max(1.0 - share, 1e-6) / others
-
-
-def _sample(
-    store: Store, case: CaseRow, labels: Mapping[str, LabelMask], weight: float
-) -> TrainingSample:
-    file = existing_file(case)
-    volume = Volume.open(file.path, limits=volume_limits(store.settings.intake))
-    hu = volume.read_ras(expected_sha256=file.sha256)
-    masks = {
-        structure: read_label(store.objects, mask, volume.grid.ras_shape)
-        for structure, mask in labels.items()
-    }
-    return TrainingSample(hu, volume.grid.ras_spacing_mm, masks, weight, case.case_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,8 +13,9 @@ from flows.annotate import existing_file
 from flows.devices import choose_device, uses_bfloat16
 from flows.limits import volume_limits
 from flows.progress import Advance, silent
-from model.annotate import AnnotateOptions, StructureResult, annotate_volume
+from model.annotate import AnnotateOptions
 from model.committee import CommitteeMember
+from model.consensus import consensus_of
 from model.gate import GateObservation, Outcomes
 from model.gate_outcomes import count_lesions, outcomes
 from model.grid import Box
@@ -23,6 +24,7 @@ from storage.cases import CaseRow
 from storage.grid import Grid
 from storage.label_masks import read_label_crop
 from storage.labels import LabelMask
+from storage.predictions import CONSENSUS, masks_of_case
 from storage.store import Store
 from storage.volume import Volume
 
@@ -34,11 +36,25 @@ Running = tuple[torch.device, AnnotateOptions]
 
 
 @dataclass(frozen=True, slots=True)
+class Contender:
+    """A committee whose masks are asked for.
+
+    Attributes:
+        members: Its networks.
+        closed: Case id -> prediction id of what it has annotated already; these masks are what its
+            networks would draw, since a committee's id names all that changes a mask.
+    """
+
+    members: Sequence[CommitteeMember]
+    closed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Rivals:
     """Two committees that differ in some members' weights."""
 
-    champion: Sequence[CommitteeMember]
-    challenger: Sequence[CommitteeMember]
+    champion: Contender
+    challenger: Contender
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +120,7 @@ def case_outcomes(
     store: Store,
     case: CaseRow,
     references: Mapping[str, LabelMask],
-    committees: Sequence[Sequence[CommitteeMember]],
+    committees: Sequence[Contender],
     *,
     running: Running,
 ) -> Iterator[StructureOutcomes]:
@@ -117,9 +133,15 @@ def case_outcomes(
     volume = Volume.open(file.path, limits=volume_limits(store.settings.intake))
     hu = volume.read_ras(expected_sha256=file.sha256)
     grid = volume.grid
-    found = [_results(hu, grid, members, references, running) for members in committees]
     taxonomy = load_taxonomy()
-    for structure in taxonomy.select(tuple(references)):
+    structures = taxonomy.select(tuple(references))
+    found = [
+        _stored(store, contender.closed[case.case_id], grid)
+        if case.case_id in contender.closed
+        else _drawn(hu, grid, contender.members, structures, running)
+        for contender in committees
+    ]
+    for structure in structures:
         reference, box = read_reference(store, references[structure], grid)
         lesion = taxonomy[structure].is_lesion
         yield StructureOutcomes(
@@ -132,21 +154,29 @@ def case_outcomes(
         )
 
 
-def _results(
+def _drawn(
     hu: np.ndarray,
     grid: Grid,
     members: Sequence[CommitteeMember],
-    references: Mapping[str, LabelMask],
+    structures: Sequence[str],
     running: Running,
 ) -> dict[str, tuple[Mask | None, Box | None]]:
     device, options = running
-    results: Iterator[StructureResult] = annotate_volume(
-        hu, grid.ras_spacing_mm, members, taxonomy=load_taxonomy(), device=device, options=options
+    results = consensus_of(
+        hu, grid.ras_spacing_mm, members, structures=structures, device=device, options=options
     )
+    return {result.structure: (result.mask, result.box) for result in results}
+
+
+def _stored(
+    store: Store, prediction_id: str, grid: Grid
+) -> dict[str, tuple[Mask | None, Box | None]]:
+    with store.read() as connection:
+        masks = masks_of_case(connection, prediction_id)
     return {
-        result.structure: (result.consensus, result.box)
-        for result in results
-        if result.structure in references
+        structure: read_reference(store, LabelMask(mask.object, mask.box, mask.voxels), grid)
+        for structure, (mask, *_) in masks.items()
+        if mask.member == CONSENSUS
     }
 
 

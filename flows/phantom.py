@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import as_completed
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from configs.errors import UsageError
 from configs.phantom import PhantomSite, load_phantom_sites
+from flows.process_pool import started
 from model.phantom.generate import GENERATOR_VERSION, Phantom, generate_phantom
 from model.phantom.protocol import FieldOfView, Phase, Protocol
 from storage.cohort import (
@@ -92,9 +92,10 @@ def make_cohort(
     jobs = [_job(out, chosen, seed=seed, index=index) for index in range(cases)]
     open_jobs = [job for job in jobs if not is_finished(out, job.site.name, job.case)]
     kept = len(jobs) - len(open_jobs)
-    for done in _run(open_jobs, workers):
-        if progress is not None:
-            progress(kept + done, cases)
+    with closing(_run(open_jobs, workers)) as steps:
+        for done in steps:
+            if progress is not None:
+                progress(kept + done, cases)
     finish_cohort(out, seed=seed, cases=[(job.site.name, job.case) for job in jobs])
     by_site = {site.name: sum(job.site == site for job in jobs) for site in chosen}
     return CohortSummary(out, len(open_jobs), kept, by_site)
@@ -131,32 +132,17 @@ def _job(out: Path, sites: Sequence[PhantomSite], *, seed: int, index: int) -> _
     )
 
 
-def _run(jobs: Sequence[_Job], workers: int) -> Iterator[int]:
+def _run(jobs: Sequence[_Job], workers: int) -> Generator[int]:
     """Work through the jobs and yield how many are done after each."""
     if workers == 1 or len(jobs) < 2:
         for done, job in enumerate(jobs, start=1):
             _make_case(job)
             yield done
         return
-    # Forking a process that runs threads (torch, BLAS) can hang it, so children start afresh.
-    context = multiprocessing.get_context("spawn")
-    with _one_thread_each(), ProcessPoolExecutor(workers, mp_context=context) as pool:
-        yield from _drain(pool, jobs)
-
-
-def _drain(pool: Executor, jobs: Sequence[_Job]) -> Iterator[int]:
-    waiting: set[Future[None]] = {pool.submit(_make_case, job) for job in jobs}
-    done = 0
-    try:
-        while waiting:
-            ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in ready:
-                future.result()
-                done += 1
-                yield done
-    finally:
-        for future in waiting:
-            future.cancel()
+    with _one_thread_each(), started(_make_case, jobs, workers=workers) as futures:
+        for done, future in enumerate(as_completed(futures), start=1):
+            future.result()
+            yield done
 
 
 @contextmanager

@@ -30,15 +30,22 @@ def silent(done: int, total: int) -> None:
 @contextmanager
 def shown(label: str) -> Iterator[Advance]:
     """Yield an ``Advance`` that shows on stderr, so that stdout stays for results."""
-    if sys.stderr.isatty():
-        with _bar(label) as advance:
-            yield advance
-    else:
-        yield _lines(label)
+    with stages() as stage:
+        yield stage(label)
 
 
 @contextmanager
-def _bar(label: str) -> Iterator[Advance]:
+def stages() -> Iterator[Callable[[str], Advance]]:
+    """Yield what makes an ``Advance`` of a label, for work that has several parts."""
+    if sys.stderr.isatty():
+        with _bars() as stage:
+            yield stage
+    else:
+        yield _lines
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[str], Advance]]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -47,12 +54,16 @@ def _bar(label: str) -> Iterator[Advance]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(label, total=None)
 
-        def advance(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
+        def stage(label: str) -> Advance:
+            task = progress.add_task(label, total=None)
 
-        yield advance
+            def advance(done: int, total: int) -> None:
+                progress.update(task, completed=done, total=total)
+
+            return advance
+
+        yield stage
 
 
 def _lines(label: str) -> Advance:

@@ -12,12 +12,14 @@ import numpy as np
 from configs.errors import UsageError
 from flows.annotate import load_members
 from flows.devices import choose_device, uses_bfloat16
-from flows.fine_tune import FineTuneJob, TrainingLabel, fine_tune_all
-from flows.gate import Rivals, observe, running
+from flows.fine_tune import FineTuneJob, fine_tune_all
+from flows.gate import Contender, Rivals, observe, running
 from flows.progress import Advance, silent
+from flows.retrain_options import RetrainOptions
 from flows.runs import recorded_run
 from flows.split import split
-from flows.train import FittedModel, training_cases
+from flows.training_card import FittedModel
+from flows.training_data import TrainingLabel, stored_labels, trainable_cases
 from model.gate import GateDecision, GatePolicy, decide
 from storage.canonical_json import JsonObject
 from storage.cases import all_cases
@@ -26,39 +28,18 @@ from storage.intake_record import inspect_file
 from storage.labels import (
     LabelMask,
     LabelVersion,
-    dataset_labels,
     reference_labels,
-    training_labels,
 )
 from storage.model_registry import (
     CommitteeMemberRecord,
     CommitteeRecord,
     configured_committee,
-    write_card,
 )
-from storage.splits import patient_roles
+from storage.predictions import closed_predictions
+from storage.splits import effective_roles, frozen_cases
 from storage.store import Store
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrainOptions:
-    """What the caller wants.
-
-    Attributes:
-        cohorts: Folders of partially labeled cases to train on beside the corrections.
-        members: Names of the members to retrain; all when empty.
-        steps: Optimiser steps; None takes the setting.
-        seed: Of patches and of the bootstrap.
-        accept_underpowered: Promote although some criteria could not be decided.
-    """
-
-    cohorts: tuple[Path, ...] = ()
-    members: tuple[str, ...] = ()
-    steps: int | None = None
-    seed: int = 0
-    accept_underpowered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +126,6 @@ def conclude(
         reason=decision.reason,
         evidence=_evidence(decision, committee),
     )
-    if decision.outcome == "promoted":
-        for entry in challenges:
-            write_card(store, entry.weights, entry.challenger, entry.card)
     _LOG.info("gate: %s", decision.outcome)
     return RetrainSummary(
         gate_id=gate_id,
@@ -164,17 +142,7 @@ def corrections(store: Store) -> tuple[TrainingLabel, ...]:
     Raises:
         UsageError: Nobody has judged a label of a patient who trains.
     """
-    with store.read() as connection:
-        judged = training_labels(connection)
-        imported = dataset_labels(connection)
-        roles = patient_roles(connection)
-        patients = {case.case_id: case.patient_id for case in all_cases(connection)}
-    labels = {**imported, **judged}
-    kept = [
-        TrainingLabel(case_id, structure, label.mask)
-        for (case_id, structure), label in sorted(labels.items())
-        if roles.get(patients[case_id]) == "train"
-    ]
+    kept = stored_labels(store)
     if not kept:
         raise UsageError(
             "retraining needs labels that a human judged, on patients whose role is train; there "
@@ -191,14 +159,9 @@ def check_cohorts(store: Store, cohorts: Sequence[Path]) -> None:
         CaseError: A CT of a cohort cannot be read.
     """
     with store.read() as connection:
-        roles = patient_roles(connection)
-        frozen = {
-            case.case_id
-            for case in all_cases(connection)
-            if roles.get(case.patient_id) in ("gate", "report")
-        }
+        frozen = frozen_cases(connection)
     for folder in cohorts:
-        known = {inspect_file(case.ct_path).case_id for case in training_cases(folder)}
+        known = {inspect_file(case.ct_path).case_id for case in trainable_cases([folder])}
         if known & frozen:
             raise UsageError(
                 "what trains a model must never judge it: "
@@ -265,12 +228,14 @@ def _decision(
 ) -> GateDecision:
     with store.read() as connection:
         references = masks_by_case(reference_labels(connection, role="gate"))
-        cases = all_cases(connection)
+        roles = effective_roles(connection)
+        cases = [case for case in all_cases(connection) if roles.get(case.patient_id) == "gate"]
+        closed = closed_predictions(connection, committee.committee_id)
     how = running(store)
     settings = store.settings.annotate
     rivals = Rivals(
-        load_members(committee, settings, how[0]),
-        load_members(challengers(store, committee, challenges), settings, how[0]),
+        Contender(load_members(committee, settings, how[0]), closed),
+        Contender(load_members(challengers(store, committee, challenges), settings, how[0])),
     )
     observations = observe(store, cases, references, rivals, running=how, advance=advance)
     return decide(

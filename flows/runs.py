@@ -40,15 +40,19 @@ def recorded_run(store: Store, verb: str, facts: dict[str, Any]) -> Iterator[str
     """
     now = datetime.now(UTC)
     run_id = f"r-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
-    versions = {"atlasloop": metadata.version("atlasloop"), "python": platform.python_version()}
     starter = _STARTED_BY.get()
-    facts = {**facts, "versions": versions, **({"started_by": starter} if starter else {})}
+    facts = {**facts, "versions": code_versions(), **({"started_by": starter} if starter else {})}
     with store.transaction() as transaction:
         transaction.record("run.started", {"run_id": run_id, "verb": verb, "facts": facts})
     with _logged(store.workspace.runs_path / f"{run_id}.jsonl"):
         logging.getLogger(__name__).info("%s started", verb)
         yield run_id
         logging.getLogger(__name__).info("%s ended", verb)
+
+
+def code_versions() -> dict[str, str]:
+    """Return the versions of AtlasLoop and Python."""
+    return {"atlasloop": metadata.version("atlasloop"), "python": platform.python_version()}
 
 
 @contextmanager

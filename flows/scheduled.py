@@ -35,7 +35,9 @@ from prefect.types.entrypoint import EntrypointType
 
 from configs.errors import AtlasLoopError, ConfigError, SchedulerError, SomeCasesFailedError
 from configs.settings import ScheduleSettings, load_settings
+from configs.taxonomy import use_taxonomy
 from flows.boundary import write_fault_log
+from flows.retrain_options import RetrainOptions
 from flows.runs import started_by
 from storage.cases import unfinished_cases
 from storage.model_registry import configured_committee
@@ -117,13 +119,16 @@ def triage(workspace: Path, *, skip_if_running: bool = False) -> State[Any]:
 
 
 @flow(name="retrain", persist_result=False)
-def retrain(workspace: Path, *, skip_if_running: bool = False) -> State[Any]:
+def retrain(
+    workspace: Path, *, options: RetrainOptions | None = None, skip_if_running: bool = False
+) -> State[Any]:
     """Train challengers on what people judged, and let the gate decide.
 
     Never tried again by itself: training is long, and the gate has decided when it ends.
 
     Args:
         workspace: Its folder.
+        options: What is wanted; its folders become a parameter that Prefect stores.
         skip_if_running: Do nothing while an earlier run of this flow is at work.
 
     Returns:
@@ -136,7 +141,7 @@ def retrain(workspace: Path, *, skip_if_running: bool = False) -> State[Any]:
         from flows.retrain import retrain as run
 
         with started_by(prefect_flow_run=flow_run.get_id()):
-            summary = run(store)
+            summary = run(store, options)
     page = f"Gate {summary.gate_id}: {summary.decision.outcome}, {summary.labels} labels, "
     create_markdown_artifact(f"{page}{summary.gate_patients} gate patients", key="retrain")
     return Completed(message=str(summary.decision.outcome), data=summary)
@@ -315,7 +320,9 @@ def _single(store: Store, name: str) -> Any:  # noqa: ANN401 a context manager
 
 def _open(workspace: Path, device: str | None = None) -> Store:
     flags = {} if device is None else {"annotate": {"device": device}}
-    settings = load_settings(open_workspace(workspace).settings_path, flags).settings
+    opened = open_workspace(workspace)
+    use_taxonomy(opened.taxonomy_path)
+    settings = load_settings(opened.settings_path, flags).settings
     return Store.open(workspace, settings)
 
 

@@ -15,17 +15,17 @@ import numpy.typing as npt
 
 from configs.simulated_reader import ReaderSkill
 from configs.taxonomy import load_taxonomy
-from flows.fine_tune import TrainingLabel
+from flows.training_data import TrainingLabel
 from model.metrics import Agreement, dice
 from model.simulated_reader import outline
 from storage.claims import claim_items
 from storage.grid import Grid
 from storage.label_masks import read_label
-from storage.labels import ABSENT, LabelMask, base_of
+from storage.labels import ABSENT, LabelMask, bases_of
 from storage.masks import encode_mask
 from storage.predictions import current_prediction, flat_box, manifest_grid
 from storage.store import Store
-from storage.verdicts import Verdict, VerdictKind, give_verdict
+from storage.verdicts import Verdict, VerdictKind, give_verdicts
 
 Mask = npt.NDArray[np.bool_]
 Truth = Callable[[], Mapping[str, Mask]]
@@ -60,58 +60,39 @@ class SimulatedReader:
         not see is absent, everything else is corrected to the own outline.
         """
         given: Counter[VerdictKind] = Counter()
-        for case_id, structure, grid, own in self._outlines(items):
+        for case_id, grid, outlines in self._outlines(items):
             now = _now()
-            claim_items(self.store, case_id, [structure], reader=self.name, now=now, lease=_LEASE)
-            with self.store.read() as connection:
-                base = base_of(connection, case_id, structure)
-            if base is None:
-                continue
-            version, shown = base
-            before = read_label(self.store.objects, shown, grid.ras_shape)
-            kind = self._kind(before, own)
-            verdict = Verdict(
-                case_id=case_id,
-                structure=structure,
-                verdict=kind,
-                reader=self.name,
-                base_version=version,
-                request_id=uuid4().hex,
-                opened_at=now,
-                active_s=0.0,
-                mask=self._put(own, grid) if kind == "correct" else None,
-                voxels_changed=int(np.count_nonzero(before != own)) if kind == "correct" else 0,
+            claim_items(
+                self.store, case_id, list(outlines), reader=self.name, now=now, lease=_LEASE
             )
-            give_verdict(self.store, verdict, now=now)
-            given[kind] += 1
+            with self.store.read() as connection:
+                bases = bases_of(connection, case_id, list(outlines))
+            verdicts = [
+                self._judged(case_id, structure, outlines[structure], grid, base, now)
+                for structure, base in bases.items()
+            ]
+            give_verdicts(self.store, verdicts, now=now)
+            given.update(verdict.verdict for verdict in verdicts)
         return given
 
     def read_independently(self, items: Sequence[Item]) -> int:
         """Read assigned items without the AI's mask; returns how many."""
         count = 0
-        for case_id, structure, grid, own in self._outlines(items):
+        for case_id, grid, outlines in self._outlines(items):
             now = _now()
-            verdict = Verdict(
-                case_id=case_id,
-                structure=structure,
-                verdict="correct" if own.any() else "absent",
-                reader=self.name,
-                base_version=None,
-                request_id=uuid4().hex,
-                opened_at=now,
-                active_s=0.0,
-                reading="independent",
-                mask=self._put(own, grid) if own.any() else None,
-            )
-            give_verdict(self.store, verdict, now=now)
-            count += 1
+            verdicts = [
+                self._read(case_id, structure, own, grid, now)
+                for structure, own in outlines.items()
+            ]
+            count += len(give_verdicts(self.store, verdicts, now=now))
         return count
 
     def labels(self, items: Sequence[Item]) -> list[TrainingLabel]:
         """Return what the reader would say of items, without recording it."""
         return [
             TrainingLabel(case_id, structure, self._put(own, grid))
-            for case_id, structure, grid, own in self._outlines(items)
+            for case_id, grid, outlines in self._outlines(items)
+            for structure, own in outlines.items()
         ]
 
     def true_labels(self, case_id: str) -> dict[str, LabelMask]:
@@ -124,22 +105,66 @@ class SimulatedReader:
             prediction_id = current_prediction(connection, case_id)
             return manifest_grid(self.store, prediction_id, connection)
 
-    def _outlines(self, items: Sequence[Item]) -> Iterator[tuple[str, str, Grid, Mask]]:
-        """Yield case, structure, grid and the reader's outline; each truth is read once."""
+    def _outlines(self, items: Sequence[Item]) -> Iterator[tuple[str, Grid, dict[str, Mask]]]:
+        """Yield case, grid and the reader's outlines by structure; each truth is read once."""
         taxonomy = load_taxonomy()
         for case_id, group in groupby(sorted(items), key=lambda item: item[0]):
             truth = self.truths[case_id]()
             grid = self._grid(case_id)
-            for _, structure in group:
-                own = outline(
-                    truth[structure],
-                    grid.ras_spacing_mm,
-                    structure,
-                    skill=self.skill,
-                    lesion=taxonomy[structure].is_lesion,
-                    generator=self._generator(case_id, structure),
-                )
-                yield case_id, structure, grid, own
+            yield (
+                case_id,
+                grid,
+                {
+                    structure: outline(
+                        truth[structure],
+                        grid.ras_spacing_mm,
+                        structure,
+                        skill=self.skill,
+                        lesion=taxonomy[structure].is_lesion,
+                        generator=self._generator(case_id, structure),
+                    )
+                    for _, structure in group
+                },
+            )
+
+    def _judged(
+        self,
+        case_id: str,
+        structure: str,
+        own: Mask,
+        grid: Grid,
+        base: tuple[str, LabelMask],
+        now: datetime,
+    ) -> Verdict:
+        version, shown = base
+        before = read_label(self.store.objects, shown, grid.ras_shape)
+        kind = self._kind(before, own)
+        return Verdict(
+            case_id=case_id,
+            structure=structure,
+            verdict=kind,
+            reader=self.name,
+            base_version=version,
+            request_id=uuid4().hex,
+            opened_at=now,
+            active_s=0.0,
+            mask=self._put(own, grid) if kind == "correct" else None,
+            voxels_changed=int(np.count_nonzero(before != own)) if kind == "correct" else 0,
+        )
+
+    def _read(self, case_id: str, structure: str, own: Mask, grid: Grid, now: datetime) -> Verdict:
+        return Verdict(
+            case_id=case_id,
+            structure=structure,
+            verdict="correct" if own.any() else "absent",
+            reader=self.name,
+            base_version=None,
+            request_id=uuid4().hex,
+            opened_at=now,
+            active_s=0.0,
+            reading="independent",
+            mask=self._put(own, grid) if own.any() else None,
+        )
 
     def _generator(self, case_id: str, structure: str) -> np.random.Generator:
         return np.random.default_rng([self.seed, zlib.crc32(f"{case_id}/{structure}".encode())])

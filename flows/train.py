@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-from collections import Counter
+import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,32 +12,38 @@ from pathlib import Path
 import torch
 
 from configs.demo_members import MemberPreset
-from configs.errors import ConflictError, ModelError, UsageError
-from configs.phantom import load_phantom_sites
+from configs.errors import ConflictError, UsageError
 from configs.settings import MemberSettings
-from configs.taxonomy import load_taxonomy
 from flows.devices import choose_device
 from flows.initial_weights import initialise
+from flows.process_pool import side_by_side
 from flows.progress import Advance, silent
 from flows.ranks import Ranks, joined_ranks
 from flows.runs import recorded_run
 from flows.stop_signals import StopAsked, stop_signals
 from flows.train_loop import TrainingLoop, TrainingWatch
+from flows.training_card import FittedModel, fitted_model
+from flows.training_data import (
+    TrainingData,
+    TrainingSources,
+    annotated_structures,
+    trainable_cases,
+    training_data,
+)
 from flows.training_plan import TrainingPlan, TrainOverrides, new_plan
-from model.checkpoint import save_checkpoint
 from model.training import (
     TrainedMember,
     new_network,
-    train_member,
+    prepared_sampler,
+    train_prepared,
     trained_member,
-    training_sampler,
 )
 from model.training_engine import TrainingEngine, free_bytes
 from model.training_memory import MemoryEstimator, advice, surely_fits
-from model.training_samples import TrainingSample
+from model.universal import UniversalNetwork
 from storage.canonical_json import JsonObject
-from storage.cohort import CohortCase, read_cohort
 from storage.model_registry import RegisteredModel, register_model
+from storage.sample_cache import SampleCache
 from storage.store import Store
 from storage.training_runs import TrainingRun, begin_run, training_run, unfinished_run
 from storage.workspace import join_committee
@@ -52,25 +56,14 @@ class TrainingJob:
     """One training of the committee, as plain values that a process of its own can take.
 
     Attributes:
+        workspace: Its folder.
         threads: Threads to use; ``None`` leaves it to torch.
     """
 
+    workspace: Path
     plan: TrainingPlan
     device: str
     threads: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FittedModel:
-    """A trained model before it is registered.
-
-    Attributes:
-        final_loss: Mean loss of the last tenth of the steps.
-    """
-
-    checkpoint: bytes
-    card: JsonObject
-    final_loss: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +100,7 @@ def train(
         store: The workspace.
         data: Cohort folders.
         name: Of the model and, when it joins, of the committee member.
-        overrides: Preset, steps, seed and first weights.
+        overrides: Preset, steps, seed, encoding and first weights.
         join: Append the member to the committee in ``atlasloop.toml``.
         watch: Who hears of it, and who validates.
 
@@ -115,7 +108,7 @@ def train(
         What it gave; None on the processes of ``torchrun`` that only compute.
 
     Raises:
-        UsageError: A folder is no cohort, or the preset or name is not usable.
+        UsageError: A folder is no cohort, or preset, encoding or name is not usable.
         ModelError: The cases do not fit together, the loss is no longer finite or memory is full.
         ConflictError: Another process is at this training.
         StoppedError: Ctrl-C or SIGTERM; the state is kept.
@@ -160,17 +153,18 @@ def train_plan(
     member = _member(store, plan.name, plan.family, join=join)
     watch = watch or TrainingWatch()
     device = choose_device(store.settings.annotate.device)
-    cases = training_cases(plan.data)
+    data = prepared_data(store, plan, advance=watch.prepare)
     with (
         joined_ranks(device, store.settings.train.backend) as ranks,
         stop_signals() as stop,
-        _open_run(store, plan, cases, resumed, ranks) as run,
+        _open_run(store, plan, data, resumed, ranks) as run,
     ):
-        loop = _loop(store, plan, run, ranks, watch if ranks.writes else TrainingWatch())
-        trained = _train(loop, cases, stop)
+        network = _new_network(plan, data)
+        loop = _loop(store, plan, network, run, ranks, watch if ranks.writes else TrainingWatch())
+        trained = _train(loop, data, stop)
         if not ranks.writes:
             return None
-        fitted = _fitted(plan, trained, cases)
+        fitted = fitted_model(plan, trained, data)
         summary = replace(register(store, plan.name, fitted), run_id=run.run_id)
         if join:
             join_committee(store.workspace, member)
@@ -194,16 +188,42 @@ def train_committee(store: Store, data: Path, presets: Sequence[MemberPreset]) -
         new_plan(store, [data], name=preset.name, overrides=TrainOverrides(preset=preset.name))
         for preset in presets
     ]
-    jobs = [TrainingJob(plan=plan, device=device, threads=1) for plan in plans]
-    seeds = [plan.settings.seed for plan in plans]
-    spawn = multiprocessing.get_context("spawn")
-    with (
-        recorded_run(store, "train", {"models": [plan.name for plan in plans], "seeds": seeds}),
-        ProcessPoolExecutor(max_workers=len(jobs), mp_context=spawn) as pool,
-    ):
-        for member, fitted in zip(members, pool.map(fit, jobs), strict=True):
+    for plan in plans:
+        # Once, before three processes would.
+        prepared_data(store, plan)
+    root = store.workspace.root
+    jobs = [TrainingJob(workspace=root, plan=plan, device=device, threads=1) for plan in plans]
+    facts = {
+        "models": [plan.name for plan in plans],
+        "seeds": [plan.settings.seed for plan in plans],
+    }
+    with recorded_run(store, "train", facts):
+        trained = side_by_side(fit, jobs, workers=len(jobs))
+        for member, fitted in zip(members, trained, strict=True):
             register(store, member.name, fitted)
             join_committee(store.workspace, member)
+
+
+def prepared_data(store: Store, plan: TrainingPlan, *, advance: Advance = silent) -> TrainingData:
+    """Return the plan's cases on its working grid, from the workspace's cache where they are there.
+
+    Raises:
+        UsageError: A folder is no cohort, or holds a scan of somebody who is set aside.
+        ModelError: There is no case to train on.
+    """
+    sources = TrainingSources(
+        store=store,
+        labels=None if plan.own_labels else (),
+        cohort_cases=trainable_cases(plan.data),
+    )
+    return training_data(
+        sources,
+        annotated_structures(sources),
+        plan.settings.inference,
+        cache=SampleCache(store.workspace.samples_path),
+        workers=os.cpu_count() or 1,
+        advance=advance,
+    )
 
 
 def fit(job: TrainingJob, advance: Advance = silent) -> FittedModel:
@@ -214,16 +234,16 @@ def fit(job: TrainingJob, advance: Advance = silent) -> FittedModel:
     """
     if job.threads is not None:
         torch.set_num_threads(job.threads)
-    settings = job.plan.settings
-    cases = training_cases(job.plan.data)
-    trained = train_member(
-        [_sample(case) for case in cases],
-        settings,
-        new_network(settings, load_taxonomy().names),
+    plan = job.plan
+    data = prepared_data(Store.open(job.workspace), plan)
+    trained = train_prepared(
+        data.samples,
+        plan.settings,
+        _new_network(plan, data),
         device=torch.device(job.device),
-        progress=lambda step, _: advance(step, settings.steps),
+        progress=lambda step, _: advance(step, plan.settings.steps),
     )
-    return _fitted(job.plan, trained, cases)
+    return fitted_model(plan, trained, data)
 
 
 def register(store: Store, name: str, fitted: FittedModel) -> TrainSummary:
@@ -233,34 +253,16 @@ def register(store: Store, name: str, fitted: FittedModel) -> TrainSummary:
     return TrainSummary(model, fitted.card["steps"], fitted.final_loss)
 
 
-def training_cases(data: Path | Sequence[Path]) -> Sequence[CohortCase]:
-    """Return cohorts' cases without those of the unseen site.
-
-    Raises:
-        UsageError: A folder is no cohort.
-        ModelError: Nothing is left.
-    """
-    folders = [data] if isinstance(data, Path) else data
-    unseen = {site.name for site in load_phantom_sites().sites if site.role == "unseen"}
-    kept = [
-        case for folder in folders for case in read_cohort(folder).cases if case.site not in unseen
-    ]
-    if not kept:
-        names = ", ".join(str(folder) for folder in folders)
-        raise ModelError(f"{names} holds no case to train on: its sites are never trained on")
-    return kept
-
-
 @contextmanager
 def _open_run(
     store: Store,
     plan: TrainingPlan,
-    cases: Sequence[CohortCase],
+    data: TrainingData,
     resumed: TrainingRun | None,
     ranks: Ranks,
 ) -> Iterator[TrainingRun]:
     """Yield the run to train in, locked and recorded by the process that writes."""
-    description = plan.description(cases, processes=ranks.size)
+    description = plan.description(data, processes=ranks.size)
     if resumed is not None and resumed.description != description:
         raise ConflictError(_difference(resumed.description, description))
     with ExitStack() as stack:
@@ -281,11 +283,15 @@ def _open_run(
 
 
 def _loop(
-    store: Store, plan: TrainingPlan, run: TrainingRun, ranks: Ranks, watch: TrainingWatch
+    store: Store,
+    plan: TrainingPlan,
+    network: UniversalNetwork,
+    run: TrainingRun,
+    ranks: Ranks,
+    watch: TrainingWatch,
 ) -> TrainingLoop:
     """Return the training where it stands: at its newest state, or at its first weights."""
     _warn_of_memory(plan, ranks, watch)
-    network = new_network(plan.settings, load_taxonomy().names)
     if plan.init is not None and not run.checkpoints():
         for line in initialise(store, network, plan.init, family=plan.family).lines():
             watch.announce(f"first weights {line}")
@@ -302,15 +308,14 @@ def _loop(
     return loop
 
 
-def _train(loop: TrainingLoop, cases: Sequence[CohortCase], stop: StopAsked) -> TrainedMember:
+def _new_network(plan: TrainingPlan, data: TrainingData) -> UniversalNetwork:
+    return new_network(plan.settings, data.structures, plan.encoding.vectors(data.structures))
+
+
+def _train(loop: TrainingLoop, data: TrainingData, stop: StopAsked) -> TrainedMember:
     engine = loop.engine
     if engine.step < engine.settings.steps:
-        sampler = training_sampler(
-            [_sample(case) for case in cases],
-            engine.settings,
-            engine.network.structures,
-            device=engine.device,
-        )
+        sampler = prepared_sampler(data.samples, engine.settings, engine.network.structures)
         loop.carry_on(sampler, stop)
     return trained_member(engine)
 
@@ -349,44 +354,3 @@ def _member(store: Store, name: str, family: str, *, join: bool) -> MemberSettin
             f"{name} is in the committee already; train without --join to give it new weights"
         )
     return member
-
-
-def _sample(case: CohortCase) -> TrainingSample:
-    hu, spacing_mm = case.read_hu()
-    return TrainingSample(hu, spacing_mm, case.read_labels(), case_id=case.case)
-
-
-def _fitted(plan: TrainingPlan, trained: TrainedMember, cases: Sequence[CohortCase]) -> FittedModel:
-    card = _card(plan, trained, cases)
-    checkpoint = save_checkpoint(trained.network, trained.inference, card)
-    return FittedModel(checkpoint, card, _final_loss(trained))
-
-
-def _card(plan: TrainingPlan, trained: TrainedMember, cases: Sequence[CohortCase]) -> JsonObject:
-    settings = plan.settings
-    sources = {
-        name: sorted({case.site for case in cases if name in case.annotated})
-        for name in trained.network.structures
-    }
-    return {
-        "family": plan.family,
-        "backbone": settings.backbone,
-        "head": settings.head,
-        "encoding": settings.encoding,
-        "parameters": sum(weight.numel() for weight in trained.network.parameters()),
-        "spacing_mm": list(trained.inference.spacing_mm),
-        "patch": list(trained.inference.patch),
-        "steps": settings.steps,
-        "seed": settings.seed,
-        "final_loss": round(_final_loss(trained), 4),
-        "torch": torch.__version__,
-        "trained_on": "procedural phantoms; no clinical accuracy is claimed",
-        "cases_by_site": dict(sorted(Counter(case.site for case in cases).items())),
-        "sites_by_structure": sources,
-        "single_source": [name for name, sites in sources.items() if len(sites) == 1],
-    }
-
-
-def _final_loss(trained: TrainedMember) -> float:
-    tail = trained.losses[-max(1, len(trained.losses) // 10) :]
-    return sum(tail) / len(tail)

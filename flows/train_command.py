@@ -9,7 +9,7 @@ from typing import ClassVar
 import typer
 
 from configs.errors import UsageError
-from flows.progress import shown
+from flows.progress import stages
 from flows.tables import print_line
 from flows.train import resume, train
 from flows.train_loop import TrainingWatch
@@ -49,8 +49,12 @@ def run_train_command(store: Store, request: TrainRequest) -> None:
         UsageError: Flags are missing or contradict each other.
     """
     _check(request)
-    with shown(f"train {request.name or request.resume}") as advance:
-        watch = TrainingWatch(advance=advance, announce=lambda text: typer.echo(text, err=True))
+    with stages() as stage:
+        watch = TrainingWatch(
+            prepare=stage("prepare cases"),
+            advance=stage(f"train {request.name or request.resume}"),
+            announce=lambda text: typer.echo(text, err=True),
+        )
         if request.resume is not None:
             summary = resume(store, request.resume, join=request.join, watch=watch)
         else:
@@ -71,8 +75,8 @@ def run_train_command(store: Store, request: TrainRequest) -> None:
 
 def _check(request: TrainRequest) -> None:
     if request.resume is None:
-        if not request.folders or request.name is None:
-            raise UsageError("a training needs --data and --name, or --resume RUN")
+        if request.name is None:
+            raise UsageError("a training needs --name, or --resume RUN")
         return
     given = [request.name, *request.folders, *request.flags]
     if any(value is not None for value in given) or request.overrides != TrainOverrides():

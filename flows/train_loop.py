@@ -37,11 +37,13 @@ class TrainingWatch:
     """Who hears of a training, and who judges it.
 
     Attributes:
+        prepare: Told the cases that are prepared.
         advance: Told the steps that are done.
         announce: Told in words what somebody at a terminal wants to know.
         validate: Judges the network now and then, on process 0; None leaves it out.
     """
 
+    prepare: Advance = silent
     advance: Advance = silent
     announce: Callable[[str], None] = quiet
     validate: Validate | None = None

@@ -10,12 +10,14 @@ from typing import Any
 
 from configs.demo_members import MemberPreset, load_demo_members
 from configs.errors import StorageError
+from flows.chosen_encoding import ChosenEncoding, choose_encoding
 from flows.devices import choose_device, training_precision
+from flows.training_data import TrainingData
 from model.augmentation import AugmentationSettings
 from model.inference_settings import InferenceSettings
+from model.patch_aim import SamplingSettings
 from model.training_settings import TrainingSettings
 from storage.canonical_json import JsonObject, sha256_hex, to_bytes
-from storage.cohort import CohortCase
 from storage.store import Store
 
 SCHEMA = 1
@@ -27,12 +29,17 @@ class TrainOverrides:
 
     Attributes:
         init: Where the first weights come from: a model's name, ``champion`` or a file.
+        encoding: ``learned``, ``one_hot``, ``anatomy`` or a stored encoding's name.
+        own_labels: Train on the workspace's labels beside the cohorts; without a cohort they are
+            what is trained on.
     """
 
     preset: str | None = None
     steps: int | None = None
     seed: int | None = None
     init: str | None = None
+    encoding: str | None = None
+    own_labels: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +51,9 @@ class TrainingPlan:
         family: Of the committee member.
         preset: Its name, for people.
         data: Cohort folders.
+        own_labels: Whether the workspace's labels are trained on too.
         settings: How to train.
+        encoding: How structures are told apart.
         init: Where the first weights come from; None draws them.
     """
 
@@ -52,25 +61,29 @@ class TrainingPlan:
     family: str
     preset: str
     data: tuple[Path, ...]
+    own_labels: bool
     settings: TrainingSettings
+    encoding: ChosenEncoding
     init: str | None = None
 
-    def description(self, cases: Sequence[CohortCase], *, processes: int) -> JsonObject:
+    def description(self, data: TrainingData, *, processes: int) -> JsonObject:
         """Return the plan as JSON; equal descriptions give equal weights on one machine.
 
         Args:
-            cases: What the data folders hold.
+            data: What is trained on.
             processes: How many train together; each sees patches of its own.
         """
-        records = [case.record.model_dump(mode="json") for case in cases]
+        keys = [[case.dataset, case.key] for case in data.cases]
         plain = {
             "schema_version": SCHEMA,
             "name": self.name,
             "family": self.family,
             "preset": self.preset,
             "data": [str(path) for path in self.data],
-            "cases_sha256": sha256_hex(to_bytes(records)),
+            "own_labels": self.own_labels,
+            "cases_sha256": sha256_hex(to_bytes(keys)),
             "settings": asdict(self.settings),
+            "encoding": self.encoding.to_json(),
             "init": self.init,
             "processes": processes,
         }
@@ -92,7 +105,9 @@ class TrainingPlan:
                 family=description["family"],
                 preset=description["preset"],
                 data=tuple(Path(path) for path in description["data"]),
+                own_labels=description["own_labels"],
                 settings=_settings(description["settings"]),
+                encoding=ChosenEncoding.from_json(description["encoding"]),
                 init=description["init"],
             )
         except (KeyError, TypeError) as error:
@@ -112,12 +127,15 @@ def new_plan(
         ConfigError: A setting does not fit.
     """
     preset = load_demo_members().find(overrides.preset)
+    encoding = choose_encoding(store, overrides.encoding or preset.encoding)
     return TrainingPlan(
         name=name,
         family=preset.family,
         preset=preset.name,
         data=tuple(path.resolve() for path in data),
-        settings=_overridden(store, preset, overrides),
+        own_labels=overrides.own_labels or not data,
+        settings=replace(_overridden(store, preset, overrides), encoding=encoding.kind),
+        encoding=encoding,
         init=overrides.init,
     )
 
@@ -128,7 +146,7 @@ def preset_settings(preset: MemberPreset) -> TrainingSettings:
         backbone=preset.backbone,
         backbone_options=preset.backbone_options.model_dump(),
         head=preset.head,
-        encoding=preset.encoding,
+        encoding=ChosenEncoding(preset.encoding).kind,
         inference=InferenceSettings(
             spacing_mm=preset.spacing_mm,
             hu_window=preset.hu_window,
@@ -138,9 +156,6 @@ def preset_settings(preset: MemberPreset) -> TrainingSettings:
         batch_size=preset.batch_size,
         steps=preset.steps,
         learning_rate=preset.learning_rate,
-        accumulation=preset.accumulation,
-        average_decay=preset.average_decay,
-        activation_checkpointing=preset.activation_checkpointing,
         seed=preset.seed,
     )
 
@@ -168,6 +183,7 @@ def _settings(plain: dict[str, Any]) -> TrainingSettings:
     values["inference"] = InferenceSettings(**values["inference"])
     if values["augmentation"] is not None:
         values["augmentation"] = AugmentationSettings(**values["augmentation"])
+    values["sampling"] = SamplingSettings(**values["sampling"])
     return TrainingSettings(**values)
 
 

@@ -151,23 +151,24 @@ def _block(
 ) -> KindAgreement:
     groups = {name: [case for case in cases if case.structure == name] for name in order}
     rows = tuple(
-        _structure(name, group, _Draws(seed, f"{kind}/{name}"))
+        _structure(name, group, Draws(seed, f"{kind}/{name}"))
         for name, group in groups.items()
         if group
     )
-    draws = _Draws(seed, str(kind))
+    draws = Draws(seed, str(kind))
     kept = [case for case in cases if case.structure in groups]
     return KindAgreement(kind, rows, tuple(_macros(kept, draws)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Draws:
+class Draws:
     """Generators that hang on the seed and on what they are for, and on nothing else."""
 
     seed: int
     subject: str
 
     def of(self, purpose: str) -> np.random.Generator:
+        """Return the generator for one purpose."""
         return np.random.default_rng([self.seed, zlib.crc32(f"{self.subject}/{purpose}".encode())])
 
 
@@ -194,7 +195,7 @@ def _surface_values(cases: Iterable[CaseAgreement]) -> list[_Value]:
     ]
 
 
-def _structure(name: str, cases: Sequence[CaseAgreement], draws: _Draws) -> StructureAgreement:
+def _structure(name: str, cases: Sequence[CaseAgreement], draws: Draws) -> StructureAgreement:
     counted = [case for case in cases if case.counts_in_dsc]
     surface = _surface_values(cases)
     lesion = any(case.lesions is not None for case in cases)
@@ -226,7 +227,7 @@ def _spread(values: Sequence[_Value], generator: np.random.Generator) -> Spread 
     )
 
 
-def _macros(cases: Sequence[CaseAgreement], draws: _Draws) -> Iterator[Macro]:
+def _macros(cases: Sequence[CaseAgreement], draws: Draws) -> Iterator[Macro]:
     groups: dict[Group, list[CaseAgreement]] = {"organs": [], "tumors and cysts": []}
     for case in cases:
         groups["organs" if case.lesions is None else "tumors and cysts"].append(case)
@@ -269,7 +270,7 @@ def _interval(values: Sequence[_Value], generator: np.random.Generator) -> Inter
     return clustered_interval(sums, counts, generator)
 
 
-def _detection(cases: Sequence[CaseAgreement], draws: _Draws) -> Detection:
+def _detection(cases: Sequence[CaseAgreement], draws: Draws) -> Detection:
     lesions = [
         (case.patient_id, diameter, found)
         for case in cases
@@ -279,23 +280,24 @@ def _detection(cases: Sequence[CaseAgreement], draws: _Draws) -> Detection:
     has = _by_patient((case.patient_id, case.reference_present) for case in cases)
     called = _by_patient((case.patient_id, case.tested_present) for case in cases)
     return Detection(
-        lesions=_share([(patient, found) for patient, _, found in lesions], draws.of("lesions")),
+        lesions=share_of([(patient, found) for patient, _, found in lesions], draws.of("lesions")),
         by_diameter=tuple(
-            (name, _share([(p, f) for p, d, f in lesions if low <= d < high], draws.of(name)))
-            for name, low, high in _bins()
+            (name, share_of([(p, f) for p, d, f in lesions if low <= d < high], draws.of(name)))
+            for name, low, high in diameter_bins()
         ),
-        false_positives_per_ct=_share(
+        false_positives_per_ct=share_of(
             [(c.patient_id, c.lesions.false_positives) for c in cases if c.lesions is not None],
             draws.of("false positives"),
         ),
-        sensitivity=_share([(p, called[p]) for p in has if has[p]], draws.of("sensitivity")),
-        specificity=_share(
+        sensitivity=share_of([(p, called[p]) for p in has if has[p]], draws.of("sensitivity")),
+        specificity=share_of(
             [(p, not called[p]) for p in has if not has[p]], draws.of("specificity")
         ),
     )
 
 
-def _bins() -> list[tuple[str, float, float]]:
+def diameter_bins() -> list[tuple[str, float, float]]:
+    """Return name, lower and upper end in mm of each class of lesion diameter."""
     small, large = DIAMETERS_MM
     return [
         (f"< {small:g}", 0.0, small),
@@ -311,7 +313,8 @@ def _by_patient(facts: Iterable[tuple[str, bool]]) -> dict[str, bool]:
     return result
 
 
-def _share(counts: Sequence[tuple[str, int]], generator: np.random.Generator) -> Share:
+def share_of(counts: Sequence[tuple[str, int]], generator: np.random.Generator) -> Share:
+    """Return the mean over cases of counts of (patient, count), with its interval."""
     values = [_Value(patient, "", float(count)) for patient, count in counts]
     hits = sum(int(count) for _, count in counts)
     return Share(hits, len(counts), _interval(values, generator) if values else None)

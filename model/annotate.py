@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from configs.errors import UsageError
 from configs.taxonomy import Taxonomy
 from model.committee import CommitteeMember, check_committee
 from model.exclusive_overlap import ClaimScore, claim_scores, collect_claims
-from model.grid import Box, Grid, Triple
+from model.grid import Box, Grid, Triple, volume_grid
 from model.native_maps import Vote, foreground_box, native_maps
 from model.score_rows import NativeScores, empty_rows
 from model.scores import THRESHOLD, Bytes, Mask, ScoreRow, entropy_map
@@ -117,7 +116,7 @@ def annotate_volume(
     """
     chosen = options or AnnotateOptions()
     check_committee(members)
-    grid = _checked_grid(hu, spacing_mm)
+    grid = volume_grid(hu, spacing_mm)
     known = {name for member in members for name in member.structures}
     covered = taxonomy.select(tuple(known))
     if chosen.structures is not None:
@@ -187,14 +186,3 @@ def _result(
         disagreement=None,
         scores=empty_rows(structure, votes, claims),
     )
-
-
-def _checked_grid(hu: npt.NDArray[np.int16], spacing_mm: Triple) -> Grid:
-    if hu.ndim != 3 or hu.dtype != np.int16 or hu.size == 0:
-        raise UsageError(
-            f"a volume must be int16 of shape (I, J, K), got {hu.dtype} of shape {hu.shape}"
-        )
-    if len(spacing_mm) != 3 or not all(math.isfinite(s) and s > 0 for s in spacing_mm):
-        raise UsageError(f"spacing_mm must be three positive numbers, got {spacing_mm}")
-    i, j, k = hu.shape
-    return Grid((i, j, k), spacing_mm)

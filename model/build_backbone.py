@@ -7,12 +7,18 @@ from typing import Any
 
 from configs.errors import ModelError
 from model.backbone import Backbone
+from model.segresnet import SegResNetBackbone
 from model.small_unet import SmallUNet
 from model.swin_unetr import SwinUnetrBackbone
+from model.unet import UNet
+from model.unetpp import UNetPlusPlus
 
 BACKBONES: Mapping[str, Callable[..., Backbone]] = {
+    "segresnet": SegResNetBackbone,
     "small_unet": SmallUNet,
     "swin_unetr": SwinUnetrBackbone,
+    "unet": UNet,
+    "unetpp": UNetPlusPlus,
 }
 
 

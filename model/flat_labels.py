@@ -33,8 +33,8 @@ def unstack(
     for structure in values:
         mask = _with_descendants(label_map, values, structure, taxonomy)
         for parents, lesions in _shared_lesions(values, structure, taxonomy).items():
-            hosts = {name: _where(label_map, values[name]) for name in parents}
-            lesion = _where(label_map, [value for name in lesions for value in values[name]])
+            hosts = {name: with_values(label_map, values[name]) for name in parents}
+            lesion = with_values(label_map, [value for name in lesions for value in values[name]])
             mask |= of_host(lesion, hosts, structure)
         yield structure, mask
 
@@ -63,6 +63,16 @@ def of_host(lesion: Mask, hosts: Mapping[str, Mask], host: str) -> Mask:
     return result
 
 
+def with_values(label_map: LabelMap, values: Sequence[int]) -> Mask:
+    """Return where a map has one of some values; slab by slab, since numpy widens an index."""
+    is_wanted = np.zeros(np.iinfo(label_map.dtype).max + 1, np.bool_)
+    is_wanted[list(values)] = True
+    mask = np.empty(label_map.shape, np.bool_)
+    for slab, target in zip(label_map, mask, strict=True):
+        target[...] = is_wanted[slab]
+    return mask
+
+
 def _with_descendants(
     label_map: LabelMap, values: Mapping[str, Sequence[int]], structure: str, taxonomy: Taxonomy
 ) -> Mask:
@@ -74,17 +84,7 @@ def _with_descendants(
             for child in taxonomy.children(name)
             if child in values and len(taxonomy[child].parents) == 1
         ]
-    return _where(label_map, [value for name in wanted for value in values[name]])
-
-
-def _where(label_map: LabelMap, values: Sequence[int]) -> Mask:
-    """Return where a map has one of some values; slab by slab, since numpy widens an index."""
-    is_wanted = np.zeros(np.iinfo(label_map.dtype).max + 1, np.bool_)
-    is_wanted[list(values)] = True
-    mask = np.empty(label_map.shape, np.bool_)
-    for slab, target in zip(label_map, mask, strict=True):
-        target[...] = is_wanted[slab]
-    return mask
+    return with_values(label_map, [value for name in wanted for value in values[name]])
 
 
 def _shared_lesions(

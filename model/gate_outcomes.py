@@ -9,6 +9,7 @@ import numpy.typing as npt
 from model.gate import Outcomes
 from model.grid import Box
 from model.metrics import Mask
+from model.placed_crop import placed
 
 _EVERY_NEIGHBOUR = 26
 
@@ -60,13 +61,6 @@ def _components(mask: Mask) -> tuple[npt.NDArray[np.generic], int]:
 
 def _placed(crop: Mask | None, box: Box | None, into: Box) -> Mask:
     """Return the part of a crop that lies in another box, shape ``into.shape``."""
-    result = np.zeros(into.shape, np.bool_)
     if crop is None or box is None:
-        return result
-    low = np.maximum(box.start, into.start)
-    high = np.minimum(box.stop, into.stop)
-    if (low < high).all():
-        target = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, into.start, strict=True))
-        source = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, box.start, strict=True))
-        result[target] = crop[source]
-    return result
+        return np.zeros(into.shape, np.bool_)
+    return placed(crop, box, into)

@@ -5,6 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
+from configs.errors import UsageError
+
 Triple = tuple[float, float, float]
 Shape = tuple[int, int, int]
 
@@ -40,3 +45,19 @@ class Box:
         """Index of the box in a native volume."""
         i, j, k = (slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
         return i, j, k
+
+
+def volume_grid(hu: npt.NDArray[np.int16], spacing_mm: Triple) -> Grid:
+    """Return a volume's grid.
+
+    Raises:
+        UsageError: Type, shape or spacing is not what a volume has.
+    """
+    if hu.ndim != 3 or hu.dtype != np.int16 or hu.size == 0:
+        raise UsageError(
+            f"a volume must be int16 of shape (I, J, K), got {hu.dtype} of shape {hu.shape}"
+        )
+    if len(spacing_mm) != 3 or not all(math.isfinite(s) and s > 0 for s in spacing_mm):
+        raise UsageError(f"spacing_mm must be three positive numbers, got {spacing_mm}")
+    i, j, k = hu.shape
+    return Grid((i, j, k), spacing_mm)

@@ -41,19 +41,20 @@ def match_lesions(tested: Mask, reference: Mask, spacing_mm: Triple) -> LesionMa
     """
     if tested.shape != reference.shape:
         raise ValueError(f"masks must share one shape, got {tested.shape} and {reference.shape}")
-    lesions, count = _labeled(reference)
+    lesions, count = labeled_lesions(reference)
     voxels = np.bincount(lesions.ravel(), minlength=count + 1)[1:]
     hit = np.isin(np.arange(1, count + 1), lesions[tested])
-    others, other_count = _labeled(tested)
+    others, other_count = labeled_lesions(tested)
     touched = np.unique(others[reference & tested])
     return LesionMatch(
-        diameters_mm=tuple(_ball_diameter_mm(int(n), spacing_mm) for n in voxels),
+        diameters_mm=tuple(ball_diameter_mm(int(n), spacing_mm) for n in voxels),
         found=tuple(bool(value) for value in hit),
         false_positives=other_count - len(touched),
     )
 
 
-def _labeled(mask: Mask) -> tuple[npt.NDArray[np.int32], int]:
+def labeled_lesions(mask: Mask) -> tuple[npt.NDArray[np.int32], int]:
+    """Return the number of each voxel's lesion, 0 outside, and how many lesions there are."""
     labels = np.zeros(mask.shape, np.int32)
     if not mask.any():
         return labels, 0
@@ -61,5 +62,6 @@ def _labeled(mask: Mask) -> tuple[npt.NDArray[np.int32], int]:
     return labels, int(count)  # pyright: ignore[reportArgumentType]  a number when output is given
 
 
-def _ball_diameter_mm(voxels: int, spacing_mm: Triple) -> float:
+def ball_diameter_mm(voxels: int, spacing_mm: Triple) -> float:
+    """Return the diameter of a ball with the volume of so many voxels."""
     return (6 * voxels * math.prod(spacing_mm) / math.pi) ** (1 / 3)

@@ -47,13 +47,22 @@ class NativeMaps:
     deviation: Bytes
 
 
-def foreground_box(votes: Sequence[Vote], grid: Grid, margin_mm: float) -> Box | None:
+def foreground_box(
+    votes: Sequence[Vote], grid: Grid, margin_mm: float, *, threshold: int = THRESHOLD
+) -> Box | None:
     """Return the native box of every member's foreground plus a margin; None without foreground.
 
     Interpolation reaches one voxel of the coarser grid; the box holds that too, so no foreground
     is lost.
+
+    Args:
+        votes: Whose foreground.
+        grid: The native grid.
+        margin_mm: What the box holds beside it.
+        threshold: Foreground is what has a higher level, 0 to 255.
     """
-    edges = [edge for vote in votes if (edge := _foreground_mm(vote, grid.spacing_mm)) is not None]
+    found = (_foreground_mm(vote, grid.spacing_mm, threshold) for vote in votes)
+    edges = [edge for edge in found if edge is not None]
     if not edges:
         return None
     low = np.min([edge[0] for edge in edges], axis=0) - margin_mm
@@ -140,9 +149,11 @@ def _deviation(values: Tensor) -> Bytes:
     return squared.sqrt_().mul_(2.0).round_().clamp_(0, 255).byte().cpu().numpy()
 
 
-def _foreground_mm(vote: Vote, native_mm: Triple) -> tuple[list[float], list[float]] | None:
+def _foreground_mm(
+    vote: Vote, native_mm: Triple, threshold: int
+) -> tuple[list[float], list[float]] | None:
     """Return both corners in mm of what foreground can reach after interpolation."""
-    foreground = vote.probability > THRESHOLD
+    foreground = vote.probability > threshold
     if not foreground.any():
         return None
     low, high = [], []

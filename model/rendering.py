@@ -11,14 +11,13 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy import ndimage
-from skimage import draw, measure
+from skimage import measure
 
 from model.grid import Box, Grid, Shape, Triple
 
@@ -171,7 +170,8 @@ def placed(crop: npt.NDArray[Scalar], box: Box, outer: Box) -> npt.NDArray[Scala
 def to_png(rgb: Rgb) -> bytes:
     """Return an RGB picture as a PNG file's bytes."""
     buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, format="PNG", optimize=True)
+    # Level 9, which `optimize` takes, is 13 times slower for files 13 % smaller.
+    Image.fromarray(rgb).save(buffer, format="PNG", compress_level=4)
     return buffer.getvalue()
 
 
@@ -220,14 +220,12 @@ def _resized(plane: npt.NDArray[np.generic], frame: _Frame) -> Bytes:
 
 def _outline(mask: npt.NDArray[np.generic], frame: _Frame) -> Mask:
     """Return the pixels of a mask's outline; where the crop ends, the mask has an edge too."""
-    drawn = np.zeros((frame.panel_px, frame.panel_px), bool)
+    panel = Image.new("L", (frame.panel_px, frame.panel_px))
+    draw = ImageDraw.Draw(panel)
     for line in measure.find_contours(np.pad(mask.astype(np.float32), 1), 0.5):
         points = np.rint(frame.pixels(line - 1)).astype(int)
-        for (r0, c0), (r1, c1) in pairwise(points):
-            rows, columns = draw.line(r0, c0, r1, c1)
-            inside = (np.minimum(rows, columns) >= 0) & (np.maximum(rows, columns) < len(drawn))
-            drawn[rows[inside], columns[inside]] = True
-    return drawn
+        draw.line(points[:, ::-1].ravel().tolist(), fill=1)
+    return np.asarray(panel).view(np.bool_)
 
 
 def _widened(outline: Mask, width_px: int) -> Mask:
@@ -241,11 +239,13 @@ def _draw_in_place(image: Rgb, outlines: Sequence[tuple[Colour, Mask]]) -> None:
     if not outlines:
         return
     layers = np.stack([outline for _, outline in outlines])
-    rows, columns = np.indices(layers.shape[1:])
-    turn = (rows + columns) // _DASH_PX % np.maximum(1, layers.sum(axis=0))
-    place = np.cumsum(layers, axis=0) - 1
-    for layer, own, (colour, _) in zip(layers, place, outlines, strict=True):
-        image[layer & (own == turn)] = colour
+    rows, columns = np.nonzero(layers.any(axis=0))
+    there = layers[:, rows, columns]
+    turn = (rows + columns) // _DASH_PX % there.sum(axis=0)
+    place = np.cumsum(there, axis=0) - 1
+    for inside, own, (colour, _) in zip(there, place, outlines, strict=True):
+        shown = inside & (own == turn)
+        image[rows[shown], columns[shown]] = colour
 
 
 def _shape(values: Sequence[int]) -> Shape:

@@ -70,8 +70,9 @@ def encode_words(
         features = network.encode_text(tokenizer([template.format(word) for word in words]))
     if not isinstance(features, Tensor):
         raise ModelError(f"{model.name} does not give one text vector a sentence")
+    gelu = " with quick GELU" if _has_quick_gelu(network) else ""
     provenance = Provenance(
-        source=f"open_clip {model.name} {_weights_name(model)}".strip(),
+        source=" ".join(["open_clip", model.name, _weights_name(model)]).strip() + gelu,
         prompt=template,
         words=tuple(words),
     )
@@ -119,8 +120,29 @@ def _open(model: OpenClipModel) -> tuple[Any, Any]:
     except Exception as error:
         raise ModelError(
             f"the text encoder {model.name} with weights {_weights_name(model) or 'of its own'} "
-            f"cannot be opened: {error}"
+            f"cannot be opened: {str(error).rstrip('. ')}{_remedy(open_clip, model, error)}"
         ) from error
+
+
+def _remedy(open_clip: Any, model: OpenClipModel, error: Exception) -> str:  # noqa: ANN401  # a module
+    """Return what else to try, where that is known."""
+    if "TorchScript" in str(error):
+        return (
+            "; a TorchScript archive, as OpenAI's are, holds a program: save its tensors alone, "
+            "see docs/encodings.md, and name that file"
+        )
+    tag = model.weights and open_clip.get_pretrained_cfg(model.name, model.weights)
+    if not (model.name.startswith("hf-hub:") or tag):
+        return ""
+    return (
+        "; where the hub cannot be reached, fetch the weights on a machine that reaches it, copy "
+        "them here and name the file (MODEL/FILE) or a folder with open_clip_config.json "
+        "(local-dir:FOLDER); HF_HUB_OFFLINE=1 skips the waiting and takes what was fetched before"
+    )
+
+
+def _has_quick_gelu(network: torch.nn.Module) -> bool:
+    return any(type(module).__name__ == "QuickGELU" for module in network.modules())
 
 
 def _quick_gelu(open_clip: Any, model: OpenClipModel) -> bool:  # noqa: ANN401  # a module

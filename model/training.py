@@ -6,20 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from configs.errors import ModelError
-from configs.taxonomy import load_taxonomy
 from model.batch_stream import stream
 from model.encoding import TextVectors
 from model.inference_settings import InferenceSettings
 from model.training_engine import Divergence, NonFiniteStepError, StepRecord, TrainingEngine
-from model.training_patches import PatchSampler
-from model.training_samples import TrainingSample, prepare_samples
+from model.training_patches import PatchSampler, patch_sampler
+from model.training_samples import PreparedSample, TrainingSample, prepare_samples
 from model.training_settings import TrainingSettings
 from model.universal import UniversalNetwork, build_network
-
-_LESION_WEIGHT = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +92,30 @@ def train_member(
     sampler = training_sampler(
         samples, settings, network.structures, device=device, complete=complete
     )
+    return _trained(network, settings, sampler, device=device, progress=progress)
+
+
+def train_prepared(
+    samples: Sequence[PreparedSample],
+    settings: TrainingSettings,
+    network: UniversalNetwork,
+    *,
+    device: torch.device,
+    progress: Callable[[int, float], None] | None = None,
+) -> TrainedMember:
+    """Train as ``train_member`` on cases that are on the working grid already."""
+    sampler = prepared_sampler(samples, settings, network.structures)
+    return _trained(network, settings, sampler, device=device, progress=progress)
+
+
+def _trained(
+    network: UniversalNetwork,
+    settings: TrainingSettings,
+    sampler: PatchSampler,
+    *,
+    device: torch.device,
+    progress: Callable[[int, float], None] | None,
+) -> TrainedMember:
     engine = TrainingEngine(network, settings, device=device)
     for record in take_steps(engine, sampler):
         if progress is not None:
@@ -117,19 +137,28 @@ def training_sampler(
         ModelError: The cases do not fit together.
     """
     generator = torch.Generator().manual_seed(settings.seed)
-    return PatchSampler(
-        samples=prepare_samples(
-            _limited(samples, settings.case_limit, generator),
-            structures,
-            settings.inference,
-            generator=generator,
-            device=device,
-            complete=complete,
-        ),
+    prepared = prepare_samples(
+        _limited(samples, settings.case_limit, generator),
+        structures,
+        settings.inference,
+        generator=generator,
+        device=device,
+        complete=complete,
+    )
+    return prepared_sampler(prepared, settings, structures)
+
+
+def prepared_sampler(
+    samples: Sequence[PreparedSample], settings: TrainingSettings, structures: Sequence[str]
+) -> PatchSampler:
+    """Return what draws patches from cases that are on the working grid already."""
+    return patch_sampler(
+        samples,
+        structures,
         patch=settings.inference.patch,
         background_share=settings.background_share,
-        weights=_aim_weights(structures),
         augmentation=settings.augmentation,
+        sampling=settings.sampling,
     )
 
 
@@ -164,7 +193,7 @@ def take_steps(
     )
     while engine.step < settings.steps:
         try:
-            record = engine.take([next(batches) for _ in range(times)])
+            record = engine.take([next(batches).to(engine.device) for _ in range(times)])
         except NonFiniteStepError as error:
             raise DivergedError(error.divergence, trained_member(engine)) from error
         yield record
@@ -209,8 +238,3 @@ def _limited(
         return list(samples)
     chosen = torch.randperm(len(samples), generator=generator)[:limit]
     return [samples[number] for number in sorted(chosen.tolist())]
-
-
-def _aim_weights(structures: Sequence[str]) -> Tensor:
-    lesions = {structure.name for structure in load_taxonomy().structures if structure.is_lesion}
-    return torch.tensor([_LESION_WEIGHT if name in lesions else 1.0 for name in structures])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,11 +19,15 @@ from model.training_settings import TrainingSettings
 # Weight, gradient and two moments of Adam, four bytes each; the running mean is one more.
 _BYTES_A_WEIGHT = 16
 _BYTES_OF_MEAN = 4
-# Fitted to benchmarks/train_memory.py: what autocast leaves of the activations' bytes, what the
-# buffers of convolutions take on top of them, and what head and loss take for each voxel of a
-# structure that enters them.
+# Fitted to benchmarks/train_memory.py: what autocast leaves of the activations' bytes, gradients
+# beside them, what head and loss take for each voxel of a structure, and what libraries and
+# convolutions put aside.
 _AUTOCAST_SHARE = 0.6
 _OVERHEAD = 1.25
+_BYTES_A_VOXEL_AND_STRUCTURE = 144
+_BUFFERS = 500_000_000
+# Annotated in one case, at most.
+_STRUCTURES = 32
 _GIB = 2**30
 # More than any backbone keeps, in float32: Swin UNETR keeps 7,000.
 _MOST_BYTES_A_VOXEL = 20_000
@@ -35,7 +40,7 @@ class MemoryEstimate:
     Attributes:
         settings: What was asked about.
         weight_bytes: Weights, gradients and the optimiser's state; does not depend on the patch.
-        activation_bytes: What is kept for the backward pass.
+        activation_bytes: What is kept for the backward pass, and the head's and the loss's share.
     """
 
     settings: TrainingSettings
@@ -44,8 +49,8 @@ class MemoryEstimate:
 
     @property
     def total_bytes(self) -> int:
-        """All of it."""
-        return self.weight_bytes + self.activation_bytes
+        """All of it, with what libraries and convolutions put aside."""
+        return self.weight_bytes + self.activation_bytes + _BUFFERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +134,10 @@ class MemoryEstimator:
         share = 1.0 if settings.autocast is None else _AUTOCAST_SHARE
         per_weight = _BYTES_A_WEIGHT + (0 if settings.average_decay is None else _BYTES_OF_MEAN)
         weights = sum(weight.numel() for weight in self._backbone.parameters())
+        pairs = _STRUCTURES * settings.background_share * math.prod(patch)
+        each_patch = _OVERHEAD * share * each + _BYTES_A_VOXEL_AND_STRUCTURE * pairs
         return MemoryEstimate(
-            settings, weights * per_weight, round(_OVERHEAD * share * settings.batch_size * each)
+            settings, weights * per_weight, round(settings.batch_size * each_patch)
         )
 
 

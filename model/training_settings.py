@@ -11,6 +11,7 @@ from configs.errors import ConfigError
 from model.augmentation import AugmentationSettings
 from model.encoding import EncodingKind
 from model.inference_settings import InferenceSettings
+from model.patch_aim import SamplingSettings
 
 Precision = Literal["bfloat16", "float16"]
 
@@ -42,6 +43,7 @@ class TrainingSettings:
         prior_logit: Logit that a new network starts with in every voxel; most voxels are
             background for every structure, and need not be learned to be.
         augmentation: None trains on patches as they are.
+        sampling: How often datasets, structures and places are drawn.
         case_limit: Number of cases to train on, drawn by the seed; None for all.
         seed: Of weights, patches and augmentation.
     """
@@ -66,6 +68,7 @@ class TrainingSettings:
     background_share: float = 0.1
     prior_logit: float = -1.0
     augmentation: AugmentationSettings | None = field(default_factory=AugmentationSettings)
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
     case_limit: int | None = None
     seed: int = 0
 

@@ -23,7 +23,7 @@ from nibabel.filebasedimages import ImageFileError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from configs.errors import UsageError
-from configs.taxonomy import load_taxonomy
+from configs.taxonomy import load_taxonomy, shipped_taxonomy
 from storage.canonical_json import sha256_hex, to_bytes
 
 SCHEMA_VERSION = 1
@@ -142,8 +142,24 @@ class CohortCase:
         """
         return self._read_masks(self.folder / "segmentations", self.annotated)
 
+    def read_label(self, structure: str, shape: tuple[int, ...]) -> Mask:
+        """Return one shared mask.
+
+        Args:
+            structure: One that the site annotates.
+            shape: Of the CT, (I, J, K); the mask must have it.
+
+        Raises:
+            UsageError: As ``read_labels``.
+        """
+        return _mask_or_empty(self.label_path(structure), shape)
+
+    def label_path(self, structure: str) -> Path:
+        """Return where a shared mask lies; there is no file where it is empty."""
+        return self.folder / "segmentations" / f"{structure}.nii.gz"
+
     def read_truth(self) -> dict[str, Mask]:
-        """Return the masks of all structures of the taxonomy, shape (I, J, K).
+        """Return the masks of all shipped structures and the annotated others, shape (I, J, K).
 
         Raises:
             UsageError: The hidden truth was removed, or a file is damaged.
@@ -154,15 +170,13 @@ class CohortCase:
                 f"the truth of a cohort lies in its hidden folder {_TRUTH}; case {self.case} has "
                 "none there; make the cohort again"
             )
-        return self._read_masks(folder, load_taxonomy().names)
+        known = {*shipped_taxonomy().names, *self.annotated}
+        names = [name for name in load_taxonomy().names if name in known]
+        return self._read_masks(folder, names)
 
     def _read_masks(self, folder: Path, names: Iterable[str]) -> dict[str, Mask]:
         shape = _load(self.ct_path).shape
-        masks: dict[str, Mask] = {}
-        for name in names:
-            path = folder / f"{name}.nii.gz"
-            masks[name] = _mask(path, shape) if path.exists() else np.zeros(shape, np.bool_)
-        return masks
+        return {name: _mask_or_empty(folder / f"{name}.nii.gz", shape) for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +369,10 @@ def _array(image: nibabel.Nifti1Image, path: Path) -> npt.NDArray[Any]:
         return np.asarray(image.dataobj)
     except (OSError, EOFError, ValueError) as error:
         raise UsageError(_damaged(path)) from error
+
+
+def _mask_or_empty(path: Path, shape: tuple[int, ...]) -> Mask:
+    return _mask(path, shape) if path.exists() else np.zeros(shape, np.bool_)
 
 
 def _mask(path: Path, shape: tuple[int, ...]) -> Mask:

@@ -9,6 +9,7 @@ import duckdb
 
 from configs.errors import ConflictError
 from storage.canonical_json import JsonObject
+from storage.model_registry import write_cards
 from storage.store import Store
 
 Connection = duckdb.DuckDBPyConnection
@@ -79,6 +80,7 @@ def record_gate(
                 "members": [challenge.to_json() for challenge in challenges],
             },
         )
+        write_cards(store, transaction.connection)
     return line.line_hash
 
 

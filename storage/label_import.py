@@ -13,7 +13,7 @@ from configs.taxonomy import load_taxonomy
 from storage.grid import Grid, affine_tuple
 from storage.labels import LabelMask, source_labels, version_json
 from storage.predictions import manifest_grid
-from storage.store import Store
+from storage.store import Store, Transaction
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -63,21 +63,45 @@ def record_dataset_labels(
     Returns:
         The structures that are new or changed; without any, nothing is written.
     """
-    check_dataset_name(dataset)
     with store.transaction() as transaction:
-        known = {
-            version.structure: version.mask
-            for version in source_labels(transaction.connection, f"dataset:{dataset}")
-            if version.case_id == case_id
+        return record_versions(transaction, case_id, dataset, labels)
+
+
+def record_versions(
+    transaction: Transaction,
+    case_id: str,
+    dataset: str,
+    labels: Mapping[str, LabelMask],
+    *,
+    weak: frozenset[str] = frozenset(),
+) -> tuple[str, ...]:
+    """Commit a dataset's labels inside a transaction, as ``record_dataset_labels`` does.
+
+    Args:
+        transaction: Open on the workspace.
+        case_id: A known case.
+        dataset: Name of the dataset.
+        labels: Structure -> mask.
+        weak: Structures whose labels train and judge nothing.
+    """
+    check_dataset_name(dataset)
+    known = {
+        version.structure: (version.mask, version.weak)
+        for version in source_labels(transaction.connection, f"dataset:{dataset}")
+        if version.case_id == case_id
+    }
+    changed = tuple(
+        structure
+        for structure in load_taxonomy().select(list(labels))
+        if known.get(structure) != (labels[structure], structure in weak)
+    )
+    if changed:
+        facts: dict[str, object] = {
+            "case_id": case_id,
+            "dataset": dataset,
+            "versions": [version_json(name, labels[name], parent=None) for name in changed],
         }
-        changed = tuple(
-            structure
-            for structure in load_taxonomy().select(list(labels))
-            if known.get(structure) != labels[structure]
-        )
-        if changed:
-            versions = [version_json(name, labels[name], parent=None) for name in changed]
-            transaction.record(
-                "labels.imported", {"case_id": case_id, "dataset": dataset, "versions": versions}
-            )
+        if weak & set(changed):
+            facts["weak"] = sorted(weak & set(changed))
+        transaction.record("labels.imported", facts)
     return changed

@@ -45,6 +45,27 @@ def _verdict_given(connection: Connection, line: JournalLine, objects: ObjectSto
 
 def _labels_imported(connection: Connection, line: JournalLine, objects: ObjectStore) -> None:
     _insert_versions(connection, line, source=f"dataset:{line.data['dataset']}", reading="dataset")
+    for structure in line.data.get("weak", ()):
+        connection.execute(
+            "INSERT INTO weak_labels VALUES (?)", [version_id(line.line_hash, structure)]
+        )
+
+
+def _dataset_case(connection: Connection, line: JournalLine, objects: ObjectStore) -> None:
+    data = line.data
+    connection.execute(
+        "INSERT INTO dataset_cases VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            data["case_id"],
+            data["dataset"],
+            json.loads(objects.read(data["source"]))["name"],
+            data["license"],
+            data["annotated"],
+            data["weak"],
+            line.seq,
+            line.at,
+        ],
+    )
 
 
 def _insert_versions(
@@ -123,6 +144,7 @@ def _release_frozen(connection: Connection, line: JournalLine, objects: ObjectSt
 HANDLERS: dict[str, Callable[[Connection, JournalLine, ObjectStore], None]] = {
     "verdict.given": _verdict_given,
     "labels.imported": _labels_imported,
+    "dataset.case": _dataset_case,
     "reading.assigned": _reading_assigned,
     "split.frozen": _split_frozen,
     "gate.decided": _gate_decided,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,8 @@ Connection = duckdb.DuckDBPyConnection
 
 
 _COLUMNS = """v.version_id, v.verdict_id, v.case_id, v.structure, v.source, v.reading, v.linked,
-    v.object, v.box, v.voxels, v.parent, v.seq, v.recorded_at"""
+    v.object, v.box, v.voxels, v.parent, v.seq, v.recorded_at,
+    v.version_id IN (SELECT version_id FROM weak_labels)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class LabelVersion:
         linked: Changed only because a neighbour's correction took voxels from it or gave it some;
             nobody has judged it as a whole.
         parent: The version or prediction that it was made from.
+        weak: A dataset's label that is kept for comparison; it trains and judges nothing.
     """
 
     version_id: str
@@ -61,6 +63,7 @@ class LabelVersion:
     parent: str | None
     seq: int
     recorded_at: datetime
+    weak: bool = False
 
 
 def current_labels(
@@ -113,17 +116,17 @@ def reference_labels(connection: Connection, *, role: str) -> dict[tuple[str, st
         ).fetchall()
     }
     labels = {key: label for key, label in training_labels(connection).items() if key[0] in judged}
-    labels.update({(row[2], row[3]): _version(row) for row in rows})
+    labels.update(_strong(map(_version, rows)))
     return labels
 
 
 def dataset_labels(connection: Connection) -> dict[tuple[str, str], LabelVersion]:
-    """Return the newest imported label of each structure of each case."""
+    """Return the newest imported label of each structure of each case; weak ones do not count."""
     rows = connection.execute(
         f"""SELECT {_COLUMNS} FROM label_versions v WHERE v.reading = 'dataset'
            ORDER BY v.seq"""  # noqa: S608 the columns are our literal
     ).fetchall()
-    return {(row[2], row[3]): _version(row) for row in rows}
+    return _strong(map(_version, rows))
 
 
 def label_history(connection: Connection, case_id: str, structure: str) -> list[LabelVersion]:
@@ -218,6 +221,20 @@ def version_json(
     }
 
 
+def _strong(versions: Iterable[LabelVersion]) -> dict[tuple[str, str], LabelVersion]:
+    """Return (case, structure) -> the last of some versions, after each source's newest word.
+
+    A source's weak label withdraws the strong one that it gave before.
+    """
+    newest = {(v.case_id, v.structure, v.source): v for v in versions}
+    kept = [version for version in newest.values() if not version.weak]
+    return {(v.case_id, v.structure): v for v in sorted(kept, key=_authority)}
+
+
+def _authority(version: LabelVersion) -> tuple[bool, int]:
+    return (version.reading != "dataset", version.seq)
+
+
 def _version(row: tuple[Any, ...]) -> LabelVersion:
     digest, box, voxels = row[7:10]
     return LabelVersion(
@@ -232,6 +249,7 @@ def _version(row: tuple[Any, ...]) -> LabelVersion:
         parent=row[10],
         seq=row[11],
         recorded_at=row[12],
+        weak=row[13],
     )
 
 

@@ -1,4 +1,9 @@
-"""The workspace's models: weights as objects, a short card each, versions in the journal."""
+"""The workspace's models: weights as objects, a card each, versions in the journal.
+
+The journal is what counts. ``models/NAME.json`` and ``models/NAME.md`` show the card in force to
+people; they are written under the lock, after the journal line, and whoever reads the registry next
+mends what a kill between the two left behind.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +12,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.errors import ConfigError
+import duckdb
+
+from configs.errors import ConfigError, ConflictError, StorageError, UsageError
 from configs.settings import Settings
 from storage.canonical_json import JsonObject, sha256_hex, to_bytes
+from storage.model_card import card_json, card_markdown
 from storage.store import Store
 
 # Counts up when the same weights and settings would give other masks or scores.
@@ -65,16 +73,73 @@ def register_model(store: Store, name: str, checkpoint: bytes, card: JsonObject)
         ).fetchone()
         if row is None or row[0] != weights:
             transaction.record("model.registered", {"name": name, "weights": weights, "card": card})
-    write_card(store, name, weights, card)
+        write_cards(store, transaction.connection)
     return RegisteredModel(name, weights, card)
 
 
+def amend_card(store: Store, model: RegisteredModel, changes: JsonObject) -> RegisteredModel:
+    """Put more into the card of the weights in force; what was there under the same keys goes.
+
+    Args:
+        store: The workspace.
+        model: As ``registered_models`` gave it.
+        changes: Keys of the card with their new values.
+
+    Raises:
+        ConflictError: The model got other weights meanwhile; nothing is written.
+    """
+    with store.transaction() as transaction:
+        current = _current_models(transaction.connection).get(model.name)
+        if current is None or current.weights != model.weights:
+            raise ConflictError(
+                f"a card belongs to its weights; those of {model.name} were replaced meanwhile; "
+                "do the same with the new ones"
+            )
+        card = {**current.card, **changes}
+        facts = {"name": model.name, "weights": model.weights, "card": card}
+        transaction.record("model.registered", facts)
+        write_cards(store, transaction.connection)
+    return RegisteredModel(model.name, model.weights, card)
+
+
 def registered_models(store: Store) -> dict[str, RegisteredModel]:
-    """Return the newest model of each name."""
+    """Return the newest model of each name; their cards for people are right afterwards."""
     with store.read() as connection:
-        rows = connection.execute(
-            "SELECT name, weights, card FROM current_models ORDER BY name"
-        ).fetchall()
+        write_cards(store, connection)
+        return _current_models(connection)
+
+
+def registered_model(store: Store, name: str) -> RegisteredModel:
+    """Return the newest model of a name.
+
+    Raises:
+        UsageError: There is none.
+    """
+    models = registered_models(store)
+    if name not in models:
+        known = ", ".join(sorted(models)) or "none"
+        raise UsageError(f"no model {name!r} is registered; known are: {known}")
+    return models[name]
+
+
+def write_cards(store: Store, connection: duckdb.DuckDBPyConnection) -> None:
+    """Write the cards that are missing or not those in force; call it under the lock.
+
+    Raises:
+        StorageError: A card cannot be written.
+    """
+    for model in _current_models(connection).values():
+        for suffix, text in (
+            (".json", card_json(model.name, model.weights, model.card)),
+            (".md", card_markdown(model.name, model.weights, model.card)),
+        ):
+            _write_if_other(store.workspace.models_path / f"{model.name}{suffix}", text)
+
+
+def _current_models(connection: duckdb.DuckDBPyConnection) -> dict[str, RegisteredModel]:
+    rows = connection.execute(
+        "SELECT name, weights, card FROM current_models ORDER BY name"
+    ).fetchall()
     return {name: RegisteredModel(name, weights, json.loads(card)) for name, weights, card in rows}
 
 
@@ -114,11 +179,17 @@ def _committee_id(settings: Settings, members: list[CommitteeMemberRecord]) -> s
     return "k-" + sha256_hex(to_bytes(identity))[:12]
 
 
-def write_card(store: Store, name: str, weights: str, card: JsonObject) -> None:
-    """Write the card for people to read; the journal holds the same facts."""
-    store.workspace.models_path.mkdir(exist_ok=True)
-    path = store.workspace.models_path / f"{name}.json"
-    temporary = path.with_suffix(".part")
-    text = json.dumps({"name": name, "weights": weights, **card}, indent=2, sort_keys=True)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, path)  # noqa: PTH105 replace() is the atomic one on every platform
+def _write_if_other(path: Path, text: str) -> None:
+    data = text.encode("utf-8")
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        if path.is_file() and path.read_bytes() == data:
+            return
+        path.parent.mkdir(exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(f"the card {path.name} cannot be written: {error.strerror}") from error

@@ -123,6 +123,14 @@ def _model_registered(connection: Connection, line: JournalLine, objects: Object
     )
 
 
+def _encoding_stored(connection: Connection, line: JournalLine, objects: ObjectStore) -> None:
+    data = line.data
+    connection.execute(
+        "INSERT INTO encodings VALUES (?, ?, ?, ?, ?)",
+        [data["name"], data["vectors"], json.dumps(data["card"]), line.seq, line.at],
+    )
+
+
 def _run_started(connection: Connection, line: JournalLine, objects: ObjectStore) -> None:
     data = line.data
     connection.execute(
@@ -199,6 +207,7 @@ _HANDLERS: dict[str, Callable[[Connection, JournalLine, ObjectStore], None]] = {
     "patient.assigned": _patient_assigned,
     "twins.found": _twins_found,
     "model.registered": _model_registered,
+    "encoding.stored": _encoding_stored,
     "run.started": _run_started,
     "case.annotated": _case_annotated,
     "case.failed": _case_failed,

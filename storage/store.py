@@ -12,6 +12,7 @@ import duckdb
 
 from configs.errors import StorageError
 from configs.settings import Settings, load_settings
+from configs.taxonomy import check_taxonomy_in_use
 from storage import projection
 from storage.canonical_json import JsonObject, to_bytes
 from storage.database import connect, workspace_lock
@@ -59,8 +60,14 @@ class Store:
 
     @classmethod
     def open(cls, root: Path, settings: Settings | None = None) -> Store:
-        """Open the workspace in a folder; raises UsageError when it is none."""
+        """Open the workspace in a folder.
+
+        Raises:
+            UsageError: The folder is no workspace, or it adds structures and ``use_taxonomy`` was
+                not called in this process or above it.
+        """
         workspace = open_workspace(root)
+        check_taxonomy_in_use(workspace.taxonomy_path)
         settings = settings or load_settings(workspace.settings_path).settings
         objects = ObjectStore(workspace.objects_path)
         return cls(workspace, settings, objects, Journal(workspace.journal_path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, get_args
@@ -16,7 +16,7 @@ from storage.claims import check_claim, drop_claim
 from storage.label_projection import version_id
 from storage.labels import ABSENT, LabelMask, base_of, version_json
 from storage.readers import check_reader
-from storage.store import Store
+from storage.store import Store, Transaction
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -127,21 +127,44 @@ def give_verdict(store: Store, verdict: Verdict, *, now: datetime) -> GivenVerdi
             structure's or a neighbour's, is not the newest any more. Nothing is written.
         UsageError: Structure, case or assignment is unknown.
     """
+    (given,) = give_verdicts(store, [verdict], now=now)
+    return given
+
+
+def give_verdicts(
+    store: Store, verdicts: Sequence[Verdict], *, now: datetime
+) -> list[GivenVerdict]:
+    """Commit several verdicts in one opening of the database, each by a journal line of its own.
+
+    Args:
+        store: The workspace.
+        verdicts: What is said, in order.
+        now: As for ``give_verdict``.
+
+    Raises:
+        ConflictError: As ``give_verdict``; what was said before the verdict that is refused stands.
+        UsageError: As ``give_verdict``; an unknown structure is found before anything is written.
+    """
     taxonomy = load_taxonomy()
-    for structure in (verdict.structure, *verdict.linked):
-        _ = taxonomy[structure]
+    for verdict in verdicts:
+        for structure in (verdict.structure, *verdict.linked):
+            _ = taxonomy[structure]
     with store.transaction() as transaction:
-        connection = transaction.connection
-        before = _given(connection, verdict)
-        if before is not None:
-            return before
-        versions = (
-            _reviewed(connection, verdict, now)
-            if verdict.reading == "review"
-            else _read_independently(connection, verdict)
-        )
-        line = transaction.record("verdict.given", _facts(verdict, versions))
-        drop_claim(connection, verdict.case_id, verdict.structure)
+        return [_give(transaction, verdict, now) for verdict in verdicts]
+
+
+def _give(transaction: Transaction, verdict: Verdict, now: datetime) -> GivenVerdict:
+    connection = transaction.connection
+    before = _given(connection, verdict)
+    if before is not None:
+        return before
+    versions = (
+        _reviewed(connection, verdict, now)
+        if verdict.reading == "review"
+        else _read_independently(connection, verdict)
+    )
+    line = transaction.record("verdict.given", _facts(verdict, versions))
+    drop_claim(connection, verdict.case_id, verdict.structure)
     made = {
         version["structure"]: version_id(line.line_hash, version["structure"])
         for version in versions

@@ -19,6 +19,7 @@ _NAMED_BY_LINE = (
     "fingerprint",
     "source",
     "weights",
+    "vectors",
     "manifest",
     "detail",
     "items",

@@ -62,6 +62,11 @@ class Workspace:
         return self.root / "atlasloop.duckdb"
 
     @property
+    def taxonomy_path(self) -> Path:
+        """Structures that this workspace adds to the shipped ones; mostly not there."""
+        return self.root / "taxonomy.toml"
+
+    @property
     def lock_path(self) -> Path:
         """The one lock of the workspace."""
         return self.root / ".lock"
@@ -75,6 +80,11 @@ class Workspace:
     def runs_path(self) -> Path:
         """Logs and reports of runs."""
         return self.root / "runs"
+
+    @property
+    def samples_path(self) -> Path:
+        """Training cases on the working grid; may be deleted at any time, and is made again."""
+        return self.root / "cache" / "samples"
 
 
 def create_workspace(root: Path) -> Workspace:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import os
 import secrets
+import shutil
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
@@ -37,6 +39,9 @@ from storage.predictions import (
 from storage.queue import QueueEntry, write_queue
 from storage.store import Store
 from storage.verdicts import LinkedMask, Verdict, give_verdict
+
+if TYPE_CHECKING:
+    import torch
 
 _BESIDE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -103,47 +108,75 @@ class AnnotatedWorkspace:
             return closed_predictions(connection, self.committee_id)[case_id]
 
 
+@pytest.fixture(scope="session")
+def annotated_templates() -> dict[tuple[int, bytes], AnnotatedWorkspace]:
+    """What ``make_annotated`` copies, by cases and affine; made when first wanted."""
+    return {}
+
+
 @pytest.fixture
 def make_annotated(
-    tmp_path: Path, small_ct: npt.NDArray[np.int16], small_affine: npt.NDArray[np.float64]
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    annotated_templates: dict[tuple[int, bytes], AnnotatedWorkspace],
+    small_ct: npt.NDArray[np.int16],
+    small_affine: npt.NDArray[np.float64],
 ) -> Callable[..., AnnotatedWorkspace]:
-    """A maker of ``AnnotatedWorkspace``: ``make_annotated(cases=2, affine=None)``."""
+    """A maker of ``AnnotatedWorkspace``: ``make_annotated(cases=2, affine=None, own_cts=False)``.
+
+    Workspaces of a kind are copies of one and read the same CTs; a test that moves or changes a CT
+    wants ``own_cts``, which lie in ``cts`` of its folder.
+    """
 
     def make(
-        *, cases: int = 1, affine: npt.NDArray[np.float64] | None = None
+        *, cases: int = 1, affine: npt.NDArray[np.float64] | None = None, own_cts: bool = False
     ) -> AnnotatedWorkspace:
-        store = init(tmp_path / "annotated workspace")
-        folder = tmp_path / "cts"
-        folder.mkdir()
-        for number in range(cases):
-            # Another offset of the noise a case: no two scans are alike.
-            voxels = np.roll(small_ct, number, axis=2) + np.int16(7 * number)
-            image = nibabel.Nifti1Image(voxels, small_affine if affine is None else affine)
-            nibabel.save(image, folder / f"scan {number}.nii.gz")
-        taken = intake(store, [folder])
-        case_ids = tuple(file.case_id for file in taken.taken)
-        made = AnnotatedWorkspace(store, case_ids, "k-000000000001")
-        for file in taken.taken:
-            image = nibabel.load(file.path)
-            grid = Grid.from_affine(image.shape, image.affine)
-            close_case(store, _ball_manifest(made, file.case_id, grid), run_id="r-1", seconds=1.0)
-        entries = [
-            QueueEntry(
-                position=1 + position,
-                kind="possibly_missed" if structure == "spleen" else "present",
-                case_id=case_id,
-                structure=structure,
-                risk=0.9 - 0.1 * position,
-                reason="members disagree",
-            )
-            for position, (structure, case_id) in enumerate(
-                (structure, case_id) for structure in made.structures for case_id in case_ids
-            )
-        ]
-        write_queue(store, entries, committee_id=made.committee_id, policy="disagreement")
-        return made
+        affine = small_affine if affine is None else affine
+        if own_cts:
+            return _annotated(tmp_path, small_ct, affine, cases)
+        key = (cases, np.asarray(affine, np.float64).tobytes())
+        if key not in annotated_templates:
+            folder = tmp_path_factory.mktemp("annotated")
+            annotated_templates[key] = _annotated(folder, small_ct, affine, cases)
+        template = annotated_templates[key]
+        root = template.store.workspace.root
+        return replace(template, store=Store.open(shutil.copytree(root, tmp_path / root.name)))
 
     return make
+
+
+def _annotated(
+    where: Path, ct: npt.NDArray[np.int16], affine: npt.NDArray[np.float64], cases: int
+) -> AnnotatedWorkspace:
+    store = init(where / "annotated workspace")
+    folder = where / "cts"
+    folder.mkdir()
+    for number in range(cases):
+        # Another offset of the noise a case: no two scans are alike.
+        voxels = np.roll(ct, number, axis=2) + np.int16(7 * number)
+        nibabel.save(nibabel.Nifti1Image(voxels, affine), folder / f"scan {number}.nii.gz")
+    taken = intake(store, [folder])
+    case_ids = tuple(file.case_id for file in taken.taken)
+    made = AnnotatedWorkspace(store, case_ids, "k-000000000001")
+    for file in taken.taken:
+        image = nibabel.load(file.path)
+        grid = Grid.from_affine(image.shape, image.affine)
+        close_case(store, _ball_manifest(made, file.case_id, grid), run_id="r-1", seconds=1.0)
+    entries = [
+        QueueEntry(
+            position=1 + position,
+            kind="possibly_missed" if structure == "spleen" else "present",
+            case_id=case_id,
+            structure=structure,
+            risk=0.9 - 0.1 * position,
+            reason="members disagree",
+        )
+        for position, (structure, case_id) in enumerate(
+            (structure, case_id) for structure in made.structures for case_id in case_ids
+        )
+    ]
+    write_queue(store, entries, committee_id=made.committee_id, policy="disagreement")
+    return made
 
 
 def _ball(shape: tuple[int, int, int], centre: float, radius: float) -> npt.NDArray[np.bool_]:
@@ -440,3 +473,141 @@ _BAD_IMAGES: dict[str, Callable[[nibabel.Nifti1Image], nibabel.Nifti1Image]] = {
         _voxels(image), image.affine @ np.diag([-1, -1, -1, 1])
     ),
 }
+
+
+@pytest.fixture(scope="session")
+def published_state() -> Callable[..., dict[str, torch.Tensor]]:
+    """A maker of what the published files hold, from names and shapes written down by hand.
+
+    ``published_state("unet", 2, encoding="learned")`` gives tensors under their nested names
+    without ``module.``, of the width given, with every value at random and none at its default;
+    without ``values`` they have shapes alone.
+    """
+
+    def make(
+        backbone: str,
+        width: int,
+        *,
+        encoding: str = "text",
+        classes: int = 32,
+        seed: int = 0,
+        values: bool = True,
+    ) -> dict[str, torch.Tensor]:
+        import torch  # most tests need none of it
+
+        shapes = {"unet": _unet_shapes, "swin_unetr": _swin_shapes}[backbone](width)
+        fine, coarse = (2 * width, 16 * width) if backbone == "unet" else (width, 16 * width)
+        named = {f"backbone.{name}": shape for name, shape in shapes.items()}
+        named |= _head_shapes(fine, coarse)
+        if encoding == "text":
+            named |= {"text_to_vision.weight": (256, 512), "text_to_vision.bias": (256,)}
+            named["organ_embedding"] = (classes, 512)
+        else:
+            named["organ_embedding.weight"] = (classes, 256)
+        if not values:
+            return {name: torch.empty(shape, device="meta") for name, shape in named.items()}
+        generator = torch.Generator().manual_seed(seed)
+        state = {name: _random(name, shape, generator) for name, shape in named.items()}
+        if encoding == "text":
+            # Text features are much alike: a common part and a smaller one of each class.
+            state["organ_embedding"] = 0.3 * state["organ_embedding"] + 0.4
+        return state
+
+    return make
+
+
+def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    import torch
+
+    if name.endswith("relative_position_index"):
+        return _relative_position_index()
+    if name.endswith("num_batches_tracked"):
+        return torch.tensor(7)
+    values = torch.randn(shape, generator=generator)
+    if len(shape) == 1:
+        is_scale = name.endswith(".weight")
+        return 1.0 + 0.3 * values if is_scale else 0.3 * values
+    fan_in = int(np.prod(shape[1:]))
+    return values if "embedding" in name else values * (1.5 / fan_in) ** 0.5
+
+
+def _relative_position_index() -> torch.Tensor:
+    """Which of the 13^3 offsets lies between two of the 7^3 places in a window."""
+    import torch
+
+    places = torch.cartesian_prod(*(torch.arange(7),) * 3)
+    offsets = places[:, None] - places[None] + 6
+    return offsets @ torch.tensor([169, 13, 1])
+
+
+def _head_shapes(fine: int, coarse: int) -> dict[str, tuple[int, ...]]:
+    return {
+        **{f"precls_conv.0.{kind}": (fine,) for kind in ("weight", "bias")},
+        "precls_conv.2.weight": (8, fine, 1, 1, 1),
+        "precls_conv.2.bias": (8,),
+        **{f"GAP.0.{kind}": (coarse,) for kind in ("weight", "bias")},
+        "GAP.3.weight": (256, coarse, 1, 1, 1),
+        "GAP.3.bias": (256,),
+        "controller.weight": (153, 512, 1, 1, 1),
+        "controller.bias": (153,),
+    }
+
+
+def _unet_shapes(width: int) -> dict[str, tuple[int, ...]]:
+    w = width
+    down = {64: (1, w), 128: (2 * w, 2 * w), 256: (4 * w, 4 * w), 512: (8 * w, 8 * w)}
+    up = {256: (16 * w, 8 * w), 128: (8 * w, 4 * w), 64: (4 * w, 2 * w)}
+    convolutions: dict[str, tuple[int, int]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for level, (before, after) in down.items():
+        convolutions[f"down_tr{level}.ops.0"] = (after, before)
+        convolutions[f"down_tr{level}.ops.1"] = (2 * after, after)
+    for level, (coarse, fine) in up.items():
+        shapes[f"up_tr{level}.up_conv.weight"] = (coarse, coarse, 2, 2, 2)
+        shapes[f"up_tr{level}.up_conv.bias"] = (coarse,)
+        convolutions[f"up_tr{level}.ops.0"] = (fine, coarse + fine)
+        convolutions[f"up_tr{level}.ops.1"] = (fine, fine)
+    for block, (after, before) in convolutions.items():
+        shapes[f"{block}.conv1.weight"] = (after, before, 3, 3, 3)
+        vectors = ("conv1.bias", *(f"bn1.{kind}" for kind in ("weight", "bias")))
+        shapes |= {f"{block}.{vector}": (after,) for vector in vectors}
+        shapes |= {f"{block}.bn1.running_{kind}": (after,) for kind in ("mean", "var")}
+        shapes[f"{block}.bn1.num_batches_tracked"] = ()
+    return shapes
+
+
+def _swin_shapes(width: int) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {"swinViT.patch_embed.proj.weight": (width, 1, 2, 2, 2)}
+    shapes["swinViT.patch_embed.proj.bias"] = (width,)
+    for stage, heads in enumerate((3, 6, 12, 24)):
+        c, layer = width * 2**stage, f"swinViT.layers{stage + 1}.0"
+        for block in (f"{layer}.blocks.0", f"{layer}.blocks.1"):
+            vectors = {"norm1.weight": c, "norm1.bias": c, "norm2.weight": c, "norm2.bias": c}
+            shapes |= {f"{block}.{name}": (size,) for name, size in vectors.items()}
+            shapes[f"{block}.attn.relative_position_bias_table"] = (2197, heads)
+            shapes[f"{block}.attn.relative_position_index"] = (343, 343)
+            layers = {"attn.qkv": (3 * c, c), "attn.proj": (c, c)}
+            layers |= {"mlp.linear1": (4 * c, c), "mlp.linear2": (c, 4 * c)}
+            shapes |= {f"{block}.{name}.weight": shape for name, shape in layers.items()}
+            shapes |= {f"{block}.{name}.bias": shape[:1] for name, shape in layers.items()}
+        shapes[f"{layer}.downsample.reduction.weight"] = (2 * c, 8 * c)
+        shapes |= {f"{layer}.downsample.norm.{kind}": (8 * c,) for kind in ("weight", "bias")}
+    residual = {"encoder1.layer": (1, 1), "encoder2.layer": (1, 0), "encoder3.layer": (2, 0)}
+    residual |= {"encoder4.layer": (4, 0), "encoder10.layer": (16, 0)}
+    for block, (after, before) in residual.items():
+        shapes |= _residual_shapes(block, after * width, before or after * width)
+    for number, (coarse, fine) in {5: (16, 8), 4: (8, 4), 3: (4, 2), 2: (2, 1), 1: (1, 1)}.items():
+        lift = f"decoder{number}.transp_conv.conv.weight"
+        shapes[lift] = (coarse * width, fine * width, 2, 2, 2)
+        shapes |= _residual_shapes(f"decoder{number}.conv_block", fine * width, 2 * fine * width)
+    return shapes
+
+
+def _residual_shapes(block: str, after: int, before: int) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {
+        f"{block}.conv1.conv.weight": (after, before, 3, 3, 3),
+        f"{block}.conv2.conv.weight": (after, after, 3, 3, 3),
+    }
+    if before != after:
+        shapes[f"{block}.conv3.conv.weight"] = (after, before, 1, 1, 1)
+    return shapes

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from configs.taxonomy import load_taxonomy
+from configs.taxonomy import shipped_taxonomy
 from model.phantom.acquisition import acquire, add_texture_in_place, paint_table
 from model.phantom.anatomy import STRUCTURES, Tissue
 from model.phantom.bowel import paint_colon, paint_duodenum, paint_intestine, paint_stomach
@@ -184,7 +184,7 @@ def _masks(
     canvas: Canvas, lesions: dict[str, npt.NDArray[np.bool_]]
 ) -> dict[str, npt.NDArray[np.bool_]]:
     masks: dict[str, npt.NDArray[np.bool_]] = {}
-    for name in load_taxonomy().names:
+    for name in shipped_taxonomy().names:
         if name in STRUCTURES:
             masks[name] = canvas.is_any(STRUCTURES[name])
         else:

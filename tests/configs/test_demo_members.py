@@ -49,3 +49,24 @@ def test_presets_that_break_a_rule_are_refused(change: dict[str, Any], message: 
 
     with pytest.raises(ValidationError, match=message):
         DemoMembers.model_validate(values)
+
+
+def test_a_preset_may_name_any_backbone_with_options_of_its_own() -> None:
+    values = raw()
+    member = {**values["members"][0], "backbone": "swin_unetr", "patch": (96, 64, 32)}
+
+    (read, *_) = DemoMembers.model_validate(
+        {**values, "members": [{**member, "backbone_options": {"feature_size": 24}}]}
+    ).members
+
+    assert read.backbone_options.model_dump()["feature_size"] == 24
+    assert read.backbone_options.model_dump()["num_heads"] == (3, 6, 12, 24)
+    for change, message in (
+        ({"backbone_options": {"width": 32}}, "not permitted"),
+        ({"backbone_options": {"feature_size": 20}}, "multiple of 12"),
+        ({"backbone_options": {}, "patch": (96, 96, 48)}, "multiple of 32"),
+        ({"backbone": "vnet"}, "small_unet"),
+        ({"backbone": ["unet"]}, "small_unet"),
+    ):
+        with pytest.raises(ValidationError, match=message):
+            DemoMembers.model_validate({**values, "members": [{**member, **change}]})

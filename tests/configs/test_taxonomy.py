@@ -51,6 +51,26 @@ def test_sided_structures_come_in_pairs():
             assert taxonomy[structure.name.replace(structure.side, other)].side == other
 
 
+def test_sentences_use_the_words_of_the_published_model():
+    said = [structure.spoken.lower() for structure in load_taxonomy().structures]
+
+    assert len(set(said)) == 32
+    assert said[:4] == ["spleen", "right kidney", "left kidney", "gall bladder"]
+    assert said[8:10] == ["postcava", "portal vein and splenic vein"]
+    assert said[11:13] == ["right adrenal gland", "left adrenal gland"]
+    assert said[18:25] == [
+        *("intestine", "rectum", "bladder", "prostate", "left head of femur"),
+        *("right head of femur", "celiac trunk"),
+    ]
+    assert said[27:29] == ["pancreas tumor", "hepatic vessel tumor"]
+
+
+def test_centres_of_sides_lie_on_their_side():
+    for structure in load_taxonomy().structures:
+        if structure.side is not None and structure.centre_mm is not None:
+            assert (structure.centre_mm[0] > 0) == (structure.side == "right")
+
+
 def test_unknown_name_is_a_usage_error():
     with pytest.raises(UsageError, match="unknown structure 'liver2'"):
         load_taxonomy()["liver2"]

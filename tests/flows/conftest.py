@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import nibabel
@@ -11,15 +13,22 @@ import pytest
 import torch
 
 from configs.taxonomy import load_taxonomy
+from flows.annotate import annotate
+from flows.chosen_encoding import ChosenEncoding
 from flows.init import init
 from flows.training_plan import TrainingPlan
 from model.checkpoint import save_checkpoint
 from model.inference_settings import InferenceSettings
 from model.training_settings import TrainingSettings
 from model.universal import build_network
+from storage.cases import all_cases
+from storage.claims import claim_items
 from storage.cohort import CaseRecord, begin_cohort, finish_cohort, write_case
+from storage.labels import base_of
 from storage.model_registry import register_model
+from storage.splits import freeze_roles
 from storage.store import Store
+from storage.verdicts import Verdict, give_verdict
 
 STRUCTURES = ("spleen", "kidney_right", "liver", "liver_tumor")
 
@@ -94,7 +103,13 @@ def tiny_plan(tiny_cohort: Path) -> TrainingPlan:
         autocast=None,
     )
     return TrainingPlan(
-        name="tiny", family="tiny", preset="none", data=(tiny_cohort,), settings=settings
+        name="tiny",
+        family="tiny",
+        preset="none",
+        data=(tiny_cohort,),
+        own_labels=False,
+        settings=settings,
+        encoding=ChosenEncoding("one_hot"),
     )
 
 
@@ -121,15 +136,56 @@ def empty_store(tmp_path: Path) -> Store:
     return init(tmp_path / "a workspace")
 
 
+@pytest.fixture(scope="session")
+def committee_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace that ``store`` copies; it holds no path of its own."""
+    store = init(tmp_path_factory.mktemp("committee") / "a workspace")
+    return with_committee(store, members=2).workspace.root
+
+
 @pytest.fixture
-def store(empty_store: Store) -> Store:
+def store(committee_template: Path, tmp_path: Path) -> Store:
     """A workspace with a committee of two."""
-    return with_committee(empty_store, members=2)
+    return Store.open(shutil.copytree(committee_template, tmp_path / "a workspace"))
 
 
 @pytest.fixture
 def make_checkpoint() -> Callable[..., bytes]:
     return tiny_checkpoint
+
+
+@pytest.fixture
+def judge_livers() -> Callable[[Store], None]:
+    """Makes a workspace of two cases ready for retraining: one trains, one decides, no livers."""
+
+    def judge(store: Store) -> None:
+        annotate(store)
+        with store.read() as connection:
+            cases = {case.case_id: case.patient_id for case in all_cases(connection)}
+        freeze_roles(store, dict(zip(cases.values(), ("train", "gate"), strict=True)))
+        for case_id in cases:
+            _judge_absent(store, case_id, "liver")
+
+    return judge
+
+
+def _judge_absent(store: Store, case_id: str, structure: str) -> None:
+    now = datetime(2026, 1, 5, 12, 0)
+    claim_items(store, case_id, [structure], reader="anna", now=now, lease=timedelta(minutes=5))
+    with store.read() as connection:
+        base = base_of(connection, case_id, structure)
+    assert base is not None
+    verdict = Verdict(
+        case_id=case_id,
+        structure=structure,
+        verdict="absent",
+        reader="anna",
+        base_version=base[0],
+        request_id=case_id,
+        opened_at=now,
+        active_s=1.0,
+    )
+    give_verdict(store, verdict, now=now)
 
 
 def with_committee(store: Store, *, members: int) -> Store:

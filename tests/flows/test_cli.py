@@ -9,10 +9,10 @@ from flows import boundary, cli
 from flows.init import init
 
 VERBS = (
-    *"init intake phantom train annotate triage serve queue assign agreement".split(),  # noqa: SIM905 one line
+    *"init intake phantom encode extend train annotate triage serve queue assign agreement".split(),  # noqa: SIM905 one line
     *"status rebuild verify demo".split(),  # noqa: SIM905 one line
 )
-LABEL_VERBS = ("release", "export", "import-labels")
+LABEL_VERBS = ("release", "export", "import-labels", "datasets")
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def ras(path):
 @pytest.mark.parametrize("affine", AFFINES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_file_lies_on_the_cts_grid_bit_by_bit(make_annotated, tmp_path, layout, affine):
-    made = make_annotated(affine=AFFINES[affine]())
+    made = make_annotated(affine=AFFINES[affine](), own_cts=True)
     source = nibabel.load(next((tmp_path / "cts").glob("*.nii.gz")))
 
     export(made.store, tmp_path / "out", ExportOptions(layout=layout))
@@ -179,7 +179,7 @@ def test_totalsegmentator_spells_classes_its_own_way(make_annotated, tmp_path):
 
 
 def test_nnunet_dataset_json_counts_from_one_and_lists_no_failed_case(make_annotated, tmp_path):
-    made = make_annotated(cases=2)
+    made = make_annotated(cases=2, own_cts=True)
     next((tmp_path / "cts").glob("scan 1*")).unlink()
 
     summary = export(made.store, tmp_path / "out", ExportOptions(layout="nnunet"))
@@ -355,7 +355,7 @@ def test_a_foreign_folder_is_refused_and_left_alone(make_annotated, tmp_path):
 
 @pytest.mark.parametrize("ct", ["copy", "link"])
 def test_a_changed_ct_fails_its_case_alone(make_annotated, tmp_path, ct):
-    made = make_annotated(cases=2)
+    made = make_annotated(cases=2, own_cts=True)
     path = tmp_path / "cts" / "scan 0.nii.gz"
     image = nibabel.load(path)
     voxels = np.asanyarray(image.dataobj).copy()
@@ -432,7 +432,7 @@ def test_a_copied_ct_has_the_same_voxels_and_no_name(tmp_path, packed):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_no_exported_file_names_a_path_or_patient(make_annotated, tmp_path, layout):
-    made = make_annotated()
+    made = make_annotated(own_cts=True)
 
     export(made.store, tmp_path / "out", ExportOptions(layout=layout))
 

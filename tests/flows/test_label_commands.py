@@ -7,8 +7,13 @@ from flows import cli
 
 
 @pytest.fixture
-def made(make_annotated):
-    return make_annotated(cases=2)
+def own_cts():
+    return False
+
+
+@pytest.fixture
+def made(make_annotated, own_cts):
+    return make_annotated(cases=2, own_cts=own_cts)
 
 
 @pytest.fixture
@@ -30,6 +35,7 @@ def test_release_export_and_import_go_round(run, made, tmp_path):
     assert [row["name"] for row in listed] == ["first"]
 
 
+@pytest.mark.parametrize("own_cts", [True])
 def test_a_missing_ct_ends_with_3_and_is_listed(run, made, tmp_path):
     for path in (tmp_path / "cts").glob("scan 1*"):
         path.unlink()

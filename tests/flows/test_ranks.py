@@ -12,16 +12,14 @@ import torch
 
 import flows
 from configs.errors import ConfigError, ConflictError
-from configs.taxonomy import load_taxonomy
 from flows.ranks import Ranks, joined_ranks
-from flows.train import train_plan, training_cases
+from flows.train import prepared_data, train_plan
 from flows.training_plan import TrainingPlan
 from model.batch_stream import batch_at
 from model.checkpoint import load_checkpoint
-from model.training import new_network, training_sampler
+from model.training import new_network, prepared_sampler
 from model.training_engine import TrainingEngine
 from model.training_patches import TrainingBatch
-from model.training_samples import TrainingSample
 from storage.model_registry import registered_models
 from storage.store import Store
 from storage.training_runs import begin_run, training_run
@@ -45,13 +43,11 @@ print("wrote" if summary is not None else "computed")
 """
 
 
-def sum_of_both(plan: TrainingPlan) -> TrainingEngine:
+def sum_of_both(store: Store, plan: TrainingPlan) -> TrainingEngine:
     """One process that takes the batches of both ranks at once."""
-    samples = [
-        TrainingSample(*case.read_hu(), case.read_labels()) for case in training_cases(plan.data)
-    ]
-    settings, names = plan.settings, load_taxonomy().names
-    sampler = training_sampler(samples, settings, names, device=CPU)
+    data = prepared_data(store, plan)
+    settings, names = plan.settings, data.structures
+    sampler = prepared_sampler(data.samples, settings, names)
     engine = TrainingEngine(new_network(settings, names), settings, device=CPU)
     for step in range(1, settings.steps + 1):
         parts = [
@@ -71,7 +67,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(
     plan = replace(tiny_plan, settings=settings)
     script, file = tmp_path / "trains.py", tmp_path / "plan.json"
     script.write_text(TRAINS)
-    file.write_text(json.dumps(plan.description([], processes=2)))
+    file.write_text(json.dumps(plan.description(prepared_data(training_store, plan), processes=2)))
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
         *(str(script), str(training_store.workspace.root), str(file)),
@@ -88,7 +84,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(
     assert sorted(finished.stdout.split()) == ["computed", "wrote"], finished.stderr
     model = registered_models(training_store)["tiny"]
     together = load_checkpoint(training_store.objects.path(model.weights)).network
-    alone = sum_of_both(plan)
+    alone = sum_of_both(training_store, plan)
     for name, weight in alone.network.state_dict().items():
         torch.testing.assert_close(together.state_dict()[name], weight, rtol=0, atol=2e-4)
     run = training_run(training_store.workspace, "last")
@@ -116,8 +112,8 @@ def test_nccl_on_the_cpu_is_refused(monkeypatch) -> None:
 def test_a_run_is_not_resumed_with_another_number_of_processes(
     training_store: Store, tiny_plan: TrainingPlan
 ) -> None:
-    cases = training_cases(tiny_plan.data)
-    description = tiny_plan.description(cases, processes=2)
+    data = prepared_data(training_store, tiny_plan)
+    description = tiny_plan.description(data, processes=2)
     run = begin_run(training_store.workspace, "r-two", description)
 
     with pytest.raises(ConflictError, match=r"as many processes as it began with, 2; got 1"):

@@ -134,7 +134,7 @@ def test_retraining_tells_what_the_gate_decided(scheduled, store, monkeypatch):
     decision = GateDecision("promoted", rows=(), needed=None, reason="all hold")
     summary = RetrainSummary("g-1", decision, labels=3, gate_patients=9, members=("m0",))
     pages = []
-    monkeypatch.setattr("flows.retrain.retrain", lambda _: summary)
+    monkeypatch.setattr("flows.retrain.retrain", lambda store, options: summary)
     monkeypatch.setattr(
         scheduled, "create_markdown_artifact", lambda page, key: pages.append((key, page))
     )
@@ -171,7 +171,7 @@ def test_served_flow_fires_retries_and_finishes_what_a_killed_run_left(
 ):
     take_in(store, write_ct, tmp_path / PATIENT, range(3))
     (tmp_path / PATIENT / "0.nii.gz").rename(tmp_path / "away.nii.gz")
-    api = served(store)
+    api = served(store, "--annotate-every", EVERY_SECONDS)
 
     wait_until(lambda: lines_of(store, "case.failed"), "a scheduled run reaches the lost file")
     (tmp_path / "away.nii.gz").rename(tmp_path / PATIENT / "0.nii.gz")
@@ -182,7 +182,8 @@ def test_served_flow_fires_retries_and_finishes_what_a_killed_run_left(
     assert api.runs("COMPLETED", "3 cases closed")[0]["auto_scheduled"] is True
 
     take_in(store, write_ct, tmp_path / PATIENT, range(3, 12))
-    wait_until(lambda: len(lines_of(store, "case.annotated")) > 4, "a run is amid the new cases")
+    amid = (lambda: len(lines_of(store, "case.annotated")) > 4, "a run is amid the new cases")
+    wait_until(*amid, every_s=0.1)
     os.kill(process_at_work(store), signal.SIGKILL)
     left = status(store).unfinished
     wait_until(lambda: api.runs("CRASHED"), "Prefect sees that the run died")
@@ -210,11 +211,49 @@ def test_served_flow_fires_retries_and_finishes_what_a_killed_run_left(
     ] == []
 
 
-def wait_until(condition, what, timeout_s=240):
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_served_retraining_fires_and_ends_with_the_gates_word_in_the_journal(
+    store, write_ct, tmp_path, served, judge_livers
+):
+    take_in(store, write_ct, tmp_path / PATIENT, range(2))
+    judge_livers(store)
+    api = served(store, "--annotate-every", "", "--retrain-every", EVERY_SECONDS)
+
+    (fired,) = wait_until(lambda: api.runs("RUNNING"), "a scheduled retraining begins")
+    api.pause(fired["deployment_id"])
+    wait_until(lambda: api.runs("COMPLETED", "underpowered"), "it ends with the gate's word")
+    command = [*command_line(store, "retrain"), "--prefect", "--json", "--member", "m1"]
+    asked = subprocess.run(
+        command, cwd=ROOT, env=serving_environment(), capture_output=True, check=True
+    )
+
+    assert fired["auto_scheduled"] is True
+    started = {
+        line["facts"]["started_by"]["prefect_flow_run"]: line["facts"]["members"]
+        for line in lines_of(store, "run.started")
+        if line["verb"] == "retrain"
+    }
+    assert started[fired["id"]] == ["m0", "m1"]
+    decided = lines_of(store, "gate.decided")
+    assert decided[0]["outcome"] == "underpowered"
+    assert [entry["name"] for entry in decided[0]["members"]] == ["m0", "m1"]
+    by_hand = [run for run in api.runs("COMPLETED") if not run["auto_scheduled"]]
+    assert [started[run["id"]] for run in by_hand] == [["m1"]]
+    assert json.loads(asked.stdout)["decision"]["outcome"] == "underpowered"
+    assert verify(store).findings == ()
+    assert [
+        path.name for path in prefect_files(store) if PATIENT.encode() in path.read_bytes()
+    ] == []
+
+
+def wait_until(condition, what, *, timeout_s=240, every_s=0.5):
+    """What the condition gives once it holds; asked seldom, since the server has to answer."""
     deadline = time.monotonic() + timeout_s
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline, f"waited {timeout_s} s in vain until {what}"
-        time.sleep(0.1)
+        time.sleep(every_s)
+    return found
 
 
 def process_at_work(store):
@@ -248,13 +287,22 @@ class Api:
         return True
 
     def post(self, what: str, question: dict) -> list[dict]:
+        """What a filter finds, oldest first."""
+        sort = {"sort": "EXPECTED_START_TIME_ASC"}
+        return json.loads(self.send(f"{what}/filter", {**question, **sort}))
+
+    def pause(self, deployment_id: str) -> None:
+        """Let a deployment fire no more."""
+        self.send(f"deployments/{deployment_id}/pause_deployment", {})
+
+    def send(self, path: str, body: dict) -> bytes:
         request = urllib.request.Request(
-            f"{self.url}/{what}/filter",
-            data=json.dumps({**question, "sort": "EXPECTED_START_TIME_ASC"}).encode(),
+            f"{self.url}/{path}",
+            data=json.dumps(body).encode(),
             headers={"content-type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=60) as reply:
-            return json.load(reply)
+            return reply.read()
 
     def runs(self, kind: str, message: str | None = None) -> list[dict]:
         """Flow runs in a state, oldest first."""
@@ -267,10 +315,10 @@ def served(tmp_path):
     """A starter of `atlasloop serve` with a server of its own; ends it and checks that it ended."""
     started = []
 
-    def serve(store):
+    def serve(store, *flags):
         with (tmp_path / "serve.log").open("wb") as log:
             process = subprocess.Popen(
-                [*command_line(store, "serve"), "--annotate-every", EVERY_SECONDS],
+                [*command_line(store, "serve"), *flags],
                 cwd=ROOT,
                 env=serving_environment(),
                 stdout=log,
@@ -312,4 +360,5 @@ def serving_environment():
         "ATLASLOOP_SCHEDULE__CHUNK_SIZE": "2",
         "ATLASLOOP_SCHEDULE__RETRIES": "10",
         "ATLASLOOP_SCHEDULE__RETRY_DELAY_S": "3",
+        "ATLASLOOP_RETRAIN__STEPS": "2",
     }

@@ -1,14 +1,23 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from configs.errors import ModelError, UsageError
 from configs.phantom import load_phantom_sites
+from flows.encode import EncodeRequest, encode
 from flows.phantom import make_cohort
 from flows.train import train
 from flows.training_plan import TrainOverrides
+from model.checkpoint import load_checkpoint
 from storage.model_registry import registered_models
 from storage.store import Store
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +43,42 @@ def test_trained_member_is_registered_and_joins(empty_store, cohort):
     assert card["sites_by_structure"]["prostate"] == sorted(sharing)
     with pytest.raises(UsageError, match="in the committee already"):
         train(store, cohort, name="first", overrides=TrainOverrides(steps=2), join=True)
+
+
+@pytest.mark.slow
+def test_a_stored_encoding_goes_into_the_weights(empty_store, cohort):
+    stored = encode(empty_store, EncodeRequest(source="anatomy"), name="body")
+
+    summary = train(
+        empty_store, cohort, name="m", overrides=TrainOverrides(steps=1, encoding="body")
+    )
+
+    network = load_checkpoint(empty_store.objects.path(summary.model.weights)).network
+    assert network.encoding.provenance.sha256 == stored.card["sha256"]
+    assert summary.model.card["encoding"] == "body"
+    with pytest.raises(UsageError, match="no encoding 'clip' is stored"):
+        train(empty_store, cohort, name="m", overrides=TrainOverrides(encoding="clip"))
+
+
+def test_ctrl_c_ends_training_without_a_traceback(empty_store, cohort, tmp_path):
+    command = ["-m", "flows.cli", "train", cohort, "--name", "x", "--steps", "1000000"]
+    with subprocess.Popen(
+        [sys.executable, *command, "-w", empty_store.workspace.root],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as child:
+        assert any(line.startswith("train x: ") for line in child.stderr)
+        os.killpg(child.pid, signal.SIGINT)
+        lines = [line for line in child.stderr if not line.startswith("train x: ")]
+
+    assert child.returncode == 130
+    said = "".join(lines)
+    assert said.startswith("error: stopped after step ")
+    assert "Traceback" not in said
+    assert registered_models(empty_store) == {}
 
 
 @pytest.mark.slow

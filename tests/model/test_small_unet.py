@@ -6,7 +6,8 @@ from torch import nn
 
 from configs.errors import ModelError
 from model.build_backbone import build_backbone
-from model.small_unet import SmallUNet, _instance_norm, _places, fold_voxels, unfold_voxels
+from model.instance_norm import instance_norm
+from model.small_unet import SmallUNet, _places, fold_voxels, unfold_voxels
 
 
 def test_folding_puts_each_cube_into_the_channels() -> None:
@@ -51,9 +52,9 @@ def test_the_finest_level_sees_the_coordinates() -> None:
     assert backbone.encoders[0][0].in_channels == 8 + 3
 
 
-def test_the_norm_equals_instance_norm() -> None:
+def test_the_norm_equalsinstance_norm() -> None:
     features = torch.randn(2, 3, 4, 5, 6)
-    ours, stock = _instance_norm(3), nn.InstanceNorm3d(3, affine=True)
+    ours, stock = instance_norm(3), nn.InstanceNorm3d(3, affine=True)
     with torch.no_grad():
         for parameter in (ours.weight, ours.bias):
             parameter.normal_()
@@ -85,7 +86,7 @@ def test_images_need_one_channel() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("unet3000", {}, "known are small_unet, swin_unetr"),
+        ("unet3000", {}, "known are segresnet, small_unet, swin_unetr, unet, unetpp"),
         ("small_unet", {"depth": 3}, "does not take"),
         ("small_unet", {"widths": [4]}, "two or more"),
         ("small_unet", {"widths": [4, 0]}, "two or more"),

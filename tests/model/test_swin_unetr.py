@@ -38,6 +38,27 @@ def test_every_merging_layer_of_the_backbone_is_ours() -> None:
     assert merging == [PublishedOrderMerging] * 4
 
 
+def test_each_merging_layer_gives_what_hand_arithmetic_says() -> None:
+    backbone = SwinUnetrBackbone(feature_size=12)
+    # Voxel ijk holds 4 i + 2 j + k in its first channel and 0 in the others.
+    by_hand = torch.tensor([0.0, 4, 2, 1, 5, 2, 1, 7])  # 000 100 010 001 101 010 001 111
+    for stage in range(4):
+        channels = 12 * 2**stage
+        layer = backbone.get_submodule(f"network.swinViT.layers{stage + 1}.0.downsample")
+        tokens = torch.zeros(1, 2, 2, 2, channels)
+        tokens[..., 0] = torch.arange(8.0).reshape(2, 2, 2)
+        with torch.no_grad():
+            layer.reduction.weight.zero_()
+            for slot in range(8):  # Output s reads the first channel of slot s.
+                layer.reduction.weight[slot, slot * channels] = 1.0
+
+        # The eight numbers sum to 22, their squares to 100; all other channels are 0.
+        mean = 22 / (8 * channels)
+        spread = (100 / (8 * channels) - mean**2 + 1e-5) ** 0.5
+        merged = layer(tokens).flatten()[:8]
+        torch.testing.assert_close(merged, (by_hand - mean) / spread)
+
+
 def test_the_backbone_runs_in_the_published_order_and_not_in_the_stock_one() -> None:
     torch.manual_seed(0)
     backbone = SwinUnetrBackbone(feature_size=12, num_heads=(1, 2, 4, 8)).eval()

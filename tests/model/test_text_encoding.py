@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,71 @@ def test_a_folder_without_weights_never_gives_random_vectors(tmp_path: Path) -> 
     model = OpenClipModel(name=f"local-dir:{folder_of(tmp_path, weights=False)}")
 
     with pytest.raises(ModelError, match="cannot be opened"):
+        encode_words(model, WORDS)
+
+
+@pytest.fixture
+def architectures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tiny architectures that open_clip knows by name, with and without quick GELU."""
+    import open_clip.factory
+
+    monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIGS", dict(open_clip.factory._MODEL_CONFIGS))
+    paths = list(open_clip.factory._MODEL_CONFIG_PATHS)
+    monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIG_PATHS", paths)
+    (tmp_path / "configs").mkdir()
+    for name, changes in (("tiny", {}), ("tiny-quickgelu", {"quick_gelu": True})):
+        config = json.dumps({**TINY, **changes})
+        (tmp_path / "configs" / f"{name}.json").write_text(config, encoding="utf-8")
+    open_clip.add_model_config(tmp_path / "configs")
+
+
+@pytest.mark.usefixtures("architectures")
+def test_a_checkpoint_file_is_read_with_the_activation_that_is_stated(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = open_clip.CLIP(**TINY, quick_gelu=True).eval()
+    file = tmp_path / "weights.pt"
+    torch.save(network.state_dict(), file)
+    tokens = open_clip.get_tokenizer("ViT-B-32")(
+        [f"A computerized tomography of a {word}" for word in WORDS]
+    )[:, :20]
+
+    of_name = encode_words(OpenClipModel(name="tiny-quickgelu", weights=str(file)), WORDS)
+    stated = encode_words(OpenClipModel(name="tiny", weights=str(file), quick_gelu=True), WORDS)
+    plain = encode_words(OpenClipModel(name="tiny", weights=str(file), quick_gelu=False), WORDS)
+
+    with torch.inference_mode():
+        torch.testing.assert_close(of_name.vectors, network.encode_text(tokens))
+    assert torch.equal(of_name.vectors, stated.vectors)
+    assert not torch.allclose(of_name.vectors, plain.vectors, atol=1e-6)
+    assert stated.provenance.source == "open_clip tiny weights.pt with quick GELU"
+    assert plain.provenance.source == "open_clip tiny weights.pt"
+
+
+@pytest.mark.usefixtures("architectures")
+def test_an_archive_with_a_program_is_not_run(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "jit.pt")
+    model = OpenClipModel(name="tiny", weights=str(tmp_path / "jit.pt"), quick_gelu=True)
+
+    with pytest.raises(ModelError, match="save its tensors alone"):
+        encode_words(model, WORDS)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        OpenClipModel(name="ViT-B-32", weights="openai"),
+        OpenClipModel(name="hf-hub:nobody/nothing"),
+    ],
+)
+def test_without_a_hub_the_error_says_what_else_to_do(
+    model: OpenClipModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+
+    with pytest.raises(ModelError, match=r"copy them here and name the file \(MODEL/FILE\)"):
         encode_words(model, WORDS)
 
 

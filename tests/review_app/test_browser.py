@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import os
 import re
 import signal
@@ -16,9 +17,13 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from review_app.session import utc_now
+from storage.assignments import assign_readings
 from storage.claims import claim_items
+from storage.label_masks import read_label
+from storage.label_sources import labels_of, parse_source
 from storage.labels import base_of, current_labels, label_history
 from storage.rebuild import rebuild
 from storage.review_case import read_case
@@ -39,6 +44,8 @@ FLAGS = [
     "--disable-dev-shm-usage",
 ]
 PATIENCE_MS = 60_000
+# Values of the example's own label file.
+TOTALSEGMENTATOR = {"gall_bladder": 4, "liver": 5, "colon": 20}
 
 
 def free_port():
@@ -128,6 +135,35 @@ def fetched(address, path):
         return answer.read()
 
 
+def open_item(page, case_id, structure):
+    """Open an item that is not the first by its own button of the queue page."""
+    page.locator(f".st-key-open-{case_id}-{structure} button").click()
+    verdict(page, "Accept").wait_for()
+    settled(page)
+
+
+def open_readings(page):
+    page.get_by_role("button", name="Independent reading").click()
+    page.locator("h2.item").wait_for()
+    settled(page)
+
+
+def whole_case(store):
+    """The case of the example CT: its id, and its labels as they lie on the disk, RAS."""
+    with store.read() as connection:
+        found = connection.execute(
+            "SELECT case_id, path FROM current_files WHERE path LIKE '%example_ct%'"
+        )
+        case_id, path = found.fetchone()
+    labels = nibabel.load(Path(path).parent / "totalseg_v2.nii.gz")
+    assert nibabel.aff2axcodes(labels.affine) == ("R", "A", "S")
+    return case_id, np.asarray(labels.dataobj)
+
+
+def newest_line(store):
+    return json.loads(store.journal.path.read_text().splitlines()[-1])
+
+
 def upload(page, name, data):
     page.locator("input[type=file]").first.set_input_files(
         {"name": name, "mimeType": "application/gzip", "buffer": data}
@@ -193,6 +229,100 @@ def test_uploaded_correction_is_a_new_version_of_the_downloaded_region(page, app
     settled(page)
     page.get_by_text("Versions (1)").click()
     page.get_by_text(version.version_id).wait_for()
+
+
+def test_uploaded_correction_takes_what_it_shares_from_the_chosen_neighbour(page, app, real_store):
+    case_id, labels = whole_case(real_store)
+    before = {name: labels == value for name, value in TOTALSEGMENTATOR.items()}
+    open_item(page, case_id, "gall_bladder")
+    page.keyboard.press("e")
+    page.locator(".links a").first.wait_for()
+    region = image(fetched(app[1], links(page)["mask of the region"]))
+    drawn = ndimage.binary_dilation(np.asarray(region.dataobj) > 0)
+    corrected = ndimage.binary_dilation(before["gall_bladder"])
+    assert drawn.sum() == corrected.sum()
+    shared = {name: np.count_nonzero(before[name] & corrected) for name in ("liver", "colon")}
+    assert min(shared.values()) > 0
+
+    upload(page, "larger.nii.gz", packed(drawn.astype(np.uint8), region.affine))
+    for name, words in (("liver", "Liver"), ("colon", "Colon")):
+        page.get_by_text(
+            f"Take {shared[name]} shared voxels ({shared[name] * 0.027:.2f} mL) from {words}"
+        ).wait_for()
+    page.get_by_text("from Colon").click()
+    settled(page)
+    page.get_by_text("from Duodenum").click()
+    settled(page)
+    assert rows(real_store) == (0, 0)
+    page.get_by_role("button", name="Record the correction").click()
+    page.get_by_text("Gall bladder corrected.").wait_for()
+
+    line = newest_line(real_store)
+    assert line["kind"] == "verdict.given"
+    assert line["data"]["structure"] == "gall_bladder"
+    made = {version["structure"]: version for version in line["data"]["versions"]}
+    assert {name: version["linked"] for name, version in made.items()} == {
+        "gall_bladder": False,
+        "liver": True,
+    }
+    assert rows(real_store) == (1, 2)
+    with real_store.read() as connection:
+        stored = {
+            name: read_label(
+                real_store.objects, base_of(connection, case_id, name)[1], corrected.shape
+            )
+            for name in before
+        }
+        (linked,) = label_history(connection, case_id, "liver")
+    np.testing.assert_array_equal(stored["gall_bladder"], corrected)
+    np.testing.assert_array_equal(stored["liver"], before["liver"] & ~corrected)
+    np.testing.assert_array_equal(stored["colon"], before["colon"])
+    assert verify(real_store).findings == ()
+    page.locator(f".st-key-choose-{case_id}-liver button").click()
+    settled(page)
+    page.get_by_text("Versions (1)").click()
+    page.get_by_text(linked.version_id).wait_for()
+    assert page.get_by_text("with a neighbour's correction").count() == 1
+
+
+def test_independent_reading_is_drawn_from_nothing_and_stored_apart(page, app, real_store):
+    case_id, labels = whole_case(real_store)
+    assign_readings(real_store, reader="anna", case_ids=[case_id], structures=["liver"])
+    open_readings(page)
+    assert page.locator("h2.item").inner_text() == "Liver"
+    empty = image(fetched(app[1], links(page)["empty mask on its grid"]))
+    assert empty.shape == labels.shape
+    assert not np.asarray(empty.dataobj).any()
+    drawn = np.zeros(empty.shape, np.uint8)
+    drawn[30:50, 40:60, 50:70] = 1
+
+    upload(page, "nothing.nii.gz", packed(np.zeros_like(drawn), empty.affine))
+    page.get_by_text(re.compile("Refused, nothing was written.*needs at least one")).wait_for()
+    upload(page, "moved.nii.gz", packed(drawn, empty.affine + shift()))
+    page.get_by_text(re.compile("Refused, nothing was written.*on the grid of the CT")).wait_for()
+    assert page.get_by_role("button", name="Record the reading").count() == 0
+    upload(page, "drawn.nii.gz", packed(drawn, empty.affine))
+    page.get_by_text("216.0 mL drawn.").wait_for()
+    assert rows(real_store) == (0, 0)
+    page.get_by_role("button", name="Record the reading").click()
+    page.get_by_text("Liver read.").wait_for()
+    page.get_by_text("No reading is assigned to you").wait_for()
+
+    given = newest_line(real_store)["data"]
+    assert (given["reading"], given["verdict"], given["reader"]) == (
+        "independent",
+        "correct",
+        "anna",
+    )
+    assert given["base_version"] is None
+    assert [version["parent"] for version in given["versions"]] == [None]
+    with real_store.read() as connection:
+        read = labels_of(connection, parse_source("reader:anna/independent")).labels
+        assert current_labels(connection, case_id=case_id) == {}
+    assert list(read) == [(case_id, "liver")]
+    stored = read_label(real_store.objects, read[case_id, "liver"].mask, drawn.shape)
+    np.testing.assert_array_equal(stored, drawn > 0)
+    assert verify(real_store).findings == ()
 
 
 UNFIT = (

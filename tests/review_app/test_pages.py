@@ -18,8 +18,13 @@ LEASE = timedelta(minutes=10)
 
 
 @pytest.fixture
-def made(make_annotated, monkeypatch):
-    workspace = make_annotated(cases=2)
+def own_cts():
+    return False
+
+
+@pytest.fixture
+def made(make_annotated, own_cts, monkeypatch):
+    workspace = make_annotated(cases=2, own_cts=own_cts)
     monkeypatch.setenv("ATLASLOOP_WORKSPACE", str(workspace.store.workspace.root))
     monkeypatch.setenv("ATLASLOOP_REVIEW__READER", "anna")
     session.desk.cache_clear()
@@ -163,6 +168,7 @@ def test_next_goes_to_the_next_ct_when_all_is_judged(made):
     assert f"accept-{made.case_ids[1]}-liver" in keys(app)
 
 
+@pytest.mark.parametrize("own_cts", [True])
 def test_missing_ct_is_named_without_its_path(made, tmp_path):
     shutil.rmtree(tmp_path / "cts")
 

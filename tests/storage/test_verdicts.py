@@ -9,7 +9,7 @@ from storage.claims import claim_items, release_claims
 from storage.labels import base_of, current_labels, label_history, training_labels
 from storage.predictions import manifest_grid
 from storage.rebuild import rebuild
-from storage.verdicts import LinkedMask, Verdict, give_verdict
+from storage.verdicts import LinkedMask, Verdict, give_verdict, give_verdicts
 from storage.verify import verify
 
 NOW = datetime(2026, 1, 5, 12, 0)
@@ -193,6 +193,18 @@ def test_repeated_request_is_answered_once(made):
 
     assert again == replace(first, repeated=True)
     assert len(history(made, "liver")) == 1
+
+
+def test_batch_keeps_what_was_said_before_the_verdict_that_is_refused(made):
+    claim(made, structures=("liver", "stomach"))
+    said = [verdict(made), verdict(made, "absent", "spleen"), verdict(made, "accept", "stomach")]
+
+    with pytest.raises(ConflictError, match="spleen"):
+        give_verdicts(made.store, said, now=NOW)
+
+    assert set(labels(made)) == {"liver"}
+    verify(made.store).raise_for_findings()
+    assert give_verdict(made.store, said[0], now=NOW).repeated
 
 
 def history(made, structure):
