@@ -9,7 +9,7 @@ import duckdb
 
 from configs.connectors import Dataset, Overlap, is_within, load_datasets
 from storage.label_import import record_versions
-from storage.labels import LabelMask
+from storage.labels import LabelMask, source_labels
 from storage.store import Store
 
 Connection = duckdb.DuckDBPyConnection
@@ -53,7 +53,8 @@ def record_dataset_case(
         labels: Structure -> mask, ``ABSENT`` where the dataset looked and found nothing.
 
     Returns:
-        The structures whose labels are new or changed. What is known already is not written again.
+        The structures whose labels are new or changed. What is known already is not written again;
+        what the dataset said before and no longer says, is weak from now on.
     """
     with store.transaction() as transaction:
         if membership not in dataset_cases(transaction.connection, case_id=membership.case_id):
@@ -69,12 +70,15 @@ def record_dataset_case(
                 key="source",
                 content={"name": membership.name},
             )
+        source = f"dataset:{membership.dataset}"
+        said = source_labels(transaction.connection, source, case_id=membership.case_id)
+        withdrawn = {x.structure: x.mask for x in said if x.structure not in labels}
         return record_versions(
             transaction,
             membership.case_id,
             membership.dataset,
-            labels,
-            weak=frozenset(membership.weak),
+            {**withdrawn, **labels},
+            weak=frozenset(membership.weak) | frozenset(withdrawn),
         )
 
 

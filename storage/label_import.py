@@ -85,11 +85,8 @@ def record_versions(
         weak: Structures whose labels train and judge nothing.
     """
     check_dataset_name(dataset)
-    known = {
-        version.structure: (version.mask, version.weak)
-        for version in source_labels(transaction.connection, f"dataset:{dataset}")
-        if version.case_id == case_id
-    }
+    versions = source_labels(transaction.connection, f"dataset:{dataset}", case_id=case_id)
+    known = {version.structure: (version.mask, version.weak) for version in versions}
     changed = tuple(
         structure
         for structure in load_taxonomy().select(list(labels))

@@ -139,16 +139,21 @@ def label_history(connection: Connection, case_id: str, structure: str) -> list[
     return [_version(row) for row in rows]
 
 
-def source_labels(connection: Connection, source: str) -> list[LabelVersion]:
+def source_labels(
+    connection: Connection, source: str, *, case_id: str | None = None
+) -> list[LabelVersion]:
     """Return every version that a reader or dataset made, oldest first.
 
     Args:
         connection: An open index.
         source: ``reader:NAME`` or ``dataset:NAME``.
+        case_id: Only those of this case.
     """
     rows = connection.execute(
-        f"""SELECT {_COLUMNS} FROM label_versions v WHERE source = ? ORDER BY seq, structure""",  # noqa: S608 the columns are our literal
-        [source],
+        f"""SELECT {_COLUMNS} FROM label_versions v
+           WHERE source = $source AND ($case IS NULL OR case_id = $case)
+           ORDER BY seq, structure""",  # noqa: S608 the columns are our literal
+        {"source": source, "case": case_id},
     ).fetchall()
     return [_version(row) for row in rows]
 

@@ -160,7 +160,7 @@ def test_a_body_that_fills_the_image_is_not_guessed_at():
 
 @pytest.mark.parametrize("cut", [(0, 122), (20, 122), (20, 100), (0, 95), (30, 122), (0, 60)])
 def test_pairs_of_a_real_ct_are_parted_as_named_or_not_at_all(real_data, cut):
-    """Kidneys, lung tips and adrenals by a model that names their sides; narrow crops are unsure."""
+    """Kidneys, lungs and adrenals by a model that names their sides; narrow crops are unsure."""
     ct = Volume.open(real_data / "ct" / "example_ct" / "ct.nii.gz")
     labels = real_data / "ct" / "example_ct" / "totalseg_v2.nii.gz"
     kept = slice(*cut)

@@ -153,6 +153,18 @@ def test_equal_words_are_recorded_once_and_a_weak_one_takes_back_a_strong_one(st
     assert [version.weak for version in sources] == [False, True]
 
 
+def test_what_is_no_longer_said_trains_no_longer(store):
+    before = member("c-a", "ct_org", "3", annotated=("liver", "bladder"))
+    record_dataset_case(store, before, {"liver": ABSENT, "bladder": ABSENT})
+
+    now = member("c-a", "ct_org", "3", annotated=("liver",))
+    changed = record_dataset_case(store, now, {"liver": ABSENT})
+
+    assert changed == ("bladder",)
+    assert set(read(store, dataset_labels)) == {("c-a", "liver")}
+    assert record_dataset_case(store, now, {"liver": ABSENT}) == ()
+
+
 def test_names_stay_out_of_the_journal(store):
     record_dataset_case(store, member("c-a", "verse", "sub-smith/scan"), {})
 
