@@ -54,7 +54,13 @@ def train(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Patches at once.")] = None,
     accumulation: Annotated[int | None, typer.Option(min=1, help="Batches a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest rate.")] = None,
-    validate_every: Annotated[int | None, typer.Option(min=1, help="Steps between.")] = None,
+    validate_on: Annotated[
+        str | None,
+        typer.Option(help="gate, report or a cohort folder; else the gate's patients, if any."),
+    ] = None,
+    validate_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between two validations.")
+    ] = None,
     checkpoint_every_s: Annotated[float | None, typer.Option(min=0, help="Seconds.")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Threads that draw patches.")] = None,
     device: DeviceOption = None,
@@ -100,6 +106,7 @@ def train(
         overrides=overrides,
         resume=resume,
         join=join,
+        validate_on=validate_on,
         flags=tuple(key for key in given if key in TrainRequest.OF_THE_PLAN),
     )
     run_train_command(store, request)

@@ -15,7 +15,7 @@ from configs.demo_members import MemberPreset
 from configs.errors import ConflictError, UsageError
 from configs.settings import MemberSettings
 from flows.devices import choose_device
-from flows.initial_weights import initialise
+from flows.initial_weights import inherited_terms, initialise
 from flows.process_pool import side_by_side
 from flows.progress import Advance, silent
 from flows.ranks import Ranks, joined_ranks
@@ -31,6 +31,7 @@ from flows.training_data import (
     training_data,
 )
 from flows.training_plan import TrainingPlan, TrainOverrides, new_plan
+from model.model_card import InheritedLicence
 from model.training import (
     TrainedMember,
     new_network,
@@ -164,7 +165,7 @@ def train_plan(
         trained = _train(loop, data, stop)
         if not ranks.writes:
             return None
-        fitted = fitted_model(plan, trained, data)
+        fitted = fitted_model(plan, trained, data, inherited=_inherited(store, plan))
         summary = replace(register(store, plan.name, fitted), run_id=run.run_id)
         if join:
             join_committee(store.workspace, member)
@@ -310,6 +311,10 @@ def _loop(
 
 def _new_network(plan: TrainingPlan, data: TrainingData) -> UniversalNetwork:
     return new_network(plan.settings, data.structures, plan.encoding.vectors(data.structures))
+
+
+def _inherited(store: Store, plan: TrainingPlan) -> tuple[InheritedLicence, ...]:
+    return () if plan.init is None else inherited_terms(store, plan.init, family=plan.family)
 
 
 def _train(loop: TrainingLoop, data: TrainingData, stop: StopAsked) -> TrainedMember:

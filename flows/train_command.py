@@ -14,6 +14,7 @@ from flows.tables import print_line
 from flows.train import resume, train
 from flows.train_loop import TrainingWatch
 from flows.training_plan import TrainOverrides
+from flows.training_validation import training_validation
 from storage.store import Store
 
 
@@ -27,6 +28,7 @@ class TrainRequest:
         overrides: What differs from the preset.
         resume: Run to go on with.
         join: Whether the model joins the committee.
+        validate_on: ``gate``, ``report`` or a cohort folder.
         flags: Those given that would change the weights.
     """
 
@@ -39,6 +41,7 @@ class TrainRequest:
     overrides: TrainOverrides
     resume: str | None
     join: bool
+    validate_on: str | None
     flags: tuple[str, ...]
 
 
@@ -54,6 +57,7 @@ def run_train_command(store: Store, request: TrainRequest) -> None:
             prepare=stage("prepare cases"),
             advance=stage(f"train {request.name or request.resume}"),
             announce=lambda text: typer.echo(text, err=True),
+            validate=training_validation(store, request.validate_on),
         )
         if request.resume is not None:
             summary = resume(store, request.resume, join=request.join, watch=watch)

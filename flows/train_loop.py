@@ -14,18 +14,17 @@ from flows.progress import Advance, silent
 from flows.ranks import Ranks
 from flows.stop_signals import StopAsked
 from flows.training_curves import TrainingCurves
-from model.training import DivergedError, take_steps
+from model.training import DivergedError, TrainedMember, take_steps, trained_member
 from model.training_engine import TrainingEngine
 from model.training_memory import TrainingMemoryError
 from model.training_patches import PatchSampler
 from model.training_state import load_state, save_state
-from model.universal import UniversalNetwork
 from storage.training_runs import TrainingRun
 
 _LOG = logging.getLogger(__name__)
 
-Validate = Callable[[UniversalNetwork, int], Mapping[str, float]]
-"""Called with a network in evaluation mode and the steps taken; returns figures by name."""
+Validate = Callable[[TrainedMember, int], Mapping[str, float]]
+"""Called with what the training has come to and the steps taken; returns figures by name."""
 
 
 def quiet(text: str) -> None:
@@ -141,7 +140,7 @@ class TrainingLoop:
         step = self.engine.step
         if self.watch.validate is None or curves is None or step <= self._validated_step:
             return
-        values = self.watch.validate(self.engine.present_network(), step)
+        values = self.watch.validate(trained_member(self.engine), step)
         self._validated_step = step
         curves.add_validation(step, values)
         value = values.get(self.settings.best_figure, math.nan)

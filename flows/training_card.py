@@ -12,7 +12,7 @@ from flows.runs import code_versions
 from flows.training_data import TrainingCase, TrainingData
 from flows.training_plan import TrainingPlan
 from model.checkpoint import save_checkpoint
-from model.model_card import DatasetUse, training_card
+from model.model_card import DatasetUse, InheritedLicence, training_card
 from model.training import TrainedMember
 from storage.canonical_json import JsonObject
 
@@ -32,8 +32,14 @@ class FittedModel:
     final_loss: float
 
 
-def fitted_model(plan: TrainingPlan, trained: TrainedMember, data: TrainingData) -> FittedModel:
-    """Return a trained model with its card."""
+def fitted_model(
+    plan: TrainingPlan,
+    trained: TrainedMember,
+    data: TrainingData,
+    *,
+    inherited: Sequence[InheritedLicence] = (),
+) -> FittedModel:
+    """Return a trained model with its card, which names the licences of its first weights too."""
     settings, network = plan.settings, trained.network
     loss = final_loss(trained)
     sources = {name: list(data.sources(name)) for name in network.structures}
@@ -43,6 +49,7 @@ def fitted_model(plan: TrainingPlan, trained: TrainedMember, data: TrainingData)
             structures=network.structures,
             configuration={"preset": plan.preset, **asdict(settings)},
             code=code_versions(),
+            weights=inherited,
         ),
         "family": plan.family,
         "backbone": settings.backbone,

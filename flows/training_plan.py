@@ -81,6 +81,7 @@ class TrainingPlan:
             "preset": self.preset,
             "data": [str(path) for path in self.data],
             "own_labels": self.own_labels,
+            "datasets": data.cases_by_dataset,
             "cases_sha256": sha256_hex(to_bytes(keys)),
             "settings": asdict(self.settings),
             "encoding": self.encoding.to_json(),

@@ -16,7 +16,7 @@ from storage.cohort import CohortCase, read_cohort
 from storage.grid import Grid
 from storage.intake_record import inspect_file
 from storage.labels import LabelMask, LabelVersion, reference_labels
-from storage.splits import Role, patient_roles
+from storage.splits import Role, effective_roles
 from storage.store import Store
 from storage.volume import Volume
 
@@ -58,8 +58,17 @@ def workspace_cases(store: Store, role: Role, *, reviews: bool = False) -> CaseS
     """
     with store.read() as connection:
         known = reference_labels(connection, role=role)
-        cases = {case.case_id: case for case in all_cases(connection)}
-    labels = {key: label for key, label in known.items() if (label.reading == "review") == reviews}
+        roles = effective_roles(connection)
+        cases = {
+            case.case_id: case
+            for case in all_cases(connection)
+            if roles.get(case.patient_id) == role
+        }
+    labels = {
+        key: label
+        for key, label in known.items()
+        if key[0] in cases and (label.reading == "review") == reviews
+    }
     by_case: dict[str, dict[str, LabelVersion]] = {}
     for (case_id, structure), label in sorted(labels.items()):
         by_case.setdefault(case_id, {})[structure] = label
@@ -144,6 +153,6 @@ def _cohort_case(case: CohortCase, *, truth: bool) -> ValidationCase:
 
 def _training_cases(store: Store) -> set[str]:
     with store.read() as connection:
-        roles = patient_roles(connection)
+        roles = effective_roles(connection)
         cases = all_cases(connection)
     return {case.case_id for case in cases if roles.get(case.patient_id) == "train"}

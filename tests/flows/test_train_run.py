@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch import nn
 
 import flows
 from configs.errors import ConflictError, ModelError, StoppedError, UsageError, exit_code
@@ -21,7 +20,8 @@ from flows.train import resume, train_plan
 from flows.train_loop import TrainingWatch
 from flows.training_plan import TrainingPlan
 from model.checkpoint import load_checkpoint
-from storage.model_registry import registered_models
+from model.training import TrainedMember
+from storage.model_registry import register_model, registered_models
 from storage.store import Store
 from storage.training_runs import TrainingRun, training_run
 
@@ -189,8 +189,8 @@ def test_the_best_validated_state_stays_beside_the_newest(
     )
     store = Store.open(training_store.workspace.root, settings)
 
-    def validate(network: nn.Module, step: int) -> Mapping[str, float]:
-        assert not network.training
+    def validate(trained: TrainedMember, step: int) -> Mapping[str, float]:
+        assert not trained.network.training
         asked.append(step)
         return {"macro": 1.0 / step, "liver": 0.5}
 
@@ -300,3 +300,23 @@ def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(
     assert expected is not None
     assert registered_models(store)["tiny"].weights == expected.model.weights
     assert losses(store) == losses(undisturbed)
+
+
+def test_a_model_inherits_the_licences_of_its_first_weights(
+    training_store: Store, tiny_plan: TrainingPlan
+) -> None:
+    trained = train_plan(training_store, tiny_plan)
+    assert trained is not None
+    source = training_store.objects.path(trained.model.weights)
+    bound = {"from": "published", "flag": "nc-nd", "licence": "CC BY-NC-ND 4.0"}
+    card = {**trained.model.card, "licences": {"flags": ["nc-nd"], "inherited": [bound]}}
+    register_model(training_store, "published", source.read_bytes(), card)
+
+    after = train_plan(training_store, replace(tiny_plan, name="after", init="published"))
+    from_file = train_plan(training_store, replace(tiny_plan, name="file", init=str(source)))
+
+    assert after is not None
+    assert from_file is not None
+    assert bound in after.model.card["licences"]["inherited"]
+    assert after.model.card["licences"]["flags"][0] == "nc-nd"
+    assert from_file.model.card["licences"]["flags"][0] == "unknown"

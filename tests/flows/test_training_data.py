@@ -278,7 +278,7 @@ def test_a_cohort_with_a_scan_of_a_frozen_patient_is_refused(
 def test_a_case_whose_ct_was_changed_is_left_out_and_named(
     make_annotated, make_readings, cache: SampleCache, tmp_path: Path
 ) -> None:
-    made = make_annotated(cases=2)
+    made = make_annotated(cases=2, own_cts=True)
     readings = make_readings(made)
     for case_id in made.case_ids:
         readings.import_label(case_id, "spleen", ABSENT)
