@@ -214,7 +214,11 @@ def test_a_huge_declared_shape_is_refused_by_its_header(plain):
         read(gzip.compress(header.binaryblock + bytes(4)), plain)
 
 
-@pytest.mark.parametrize("data", [b"", b"no image at all", gzip.compress(b"nor this")])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"no image at all", gzip.compress(b"nor this")],
+    ids=["empty", "text", "compressed"],
+)
 def test_what_is_no_image_is_refused(plain, data):
     with pytest.raises(CaseError):
         read(data, plain)
