@@ -42,7 +42,8 @@ class MetricSettings(BaseModel):
     """The tolerances of all structures.
 
     Attributes:
-        least_lesion_mm3: Of each lesion: a candidate of this volume or less does not count.
+        least_lesion_mm3: Of each shipped lesion: a candidate of this volume or less does not count;
+            of an added one every candidate does.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,7 +57,7 @@ class MetricSettings(BaseModel):
         named = [name for one in self.tolerances for name in one.structures]
         if sorted(named) != sorted(shipped_taxonomy().names):
             raise ValueError("every structure of the taxonomy needs one tolerance, and no other")
-        lesions = {one.name for one in load_taxonomy().structures if one.is_lesion}
+        lesions = {one.name for one in shipped_taxonomy().structures if one.is_lesion}
         if set(self.least_lesion_mm3) != lesions:
             raise ValueError("least_lesion_mm3 names every tumor and cyst, and nothing else")
         for one in self.tolerances:

@@ -177,7 +177,7 @@ class _Reader:
             low_probability=self._options.low_probability,
             host=self._host(structure, box),
         )
-        least_mm3 = load_metric_settings().least_lesion_mm3[structure]
+        least_mm3 = load_metric_settings().least_lesion_mm3.get(structure, 0.0)
         counted = {
             label: candidate
             for label, candidate in enumerate(found.candidates, start=1)
