@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import describe
-from flows.demo import demo
+from flows.demo import DemoResult, demo
 from flows.demo_loop import LoopResult
 from flows.tables import print_line
 
@@ -27,10 +27,26 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
-    loops = {seed: demo(arguments.out / f"seed-{seed}", seed=seed).loop for seed in arguments.seeds}
+    loops: dict[int, LoopResult] = {}
+    for seed in arguments.seeds:
+        result = demo(arguments.out / f"seed-{seed}", seed=seed)
+        loops[seed] = result.loop
+        print_line(_summary(seed, result))
     print_line(describe("torch", "numpy"))
     for line in _table(loops):
         print_line(line)
+
+
+def _summary(seed: int, result: DemoResult) -> str:
+    """Return what the demo took and how good its first committee is, before any correction."""
+    seconds = result.seconds
+    main_job = sum(seconds.values()) - seconds["loop"]
+    stages = ", ".join(f"{name} {taken:.0f}" for name, taken in seconds.items())
+    return (
+        f"seed {seed}: mean DSC {result.evaluation.macro_dsc or 0.0:.3f}, Spearman within "
+        f"structures {result.evaluation.ranking.macro or 0.0:.2f}; main job {main_job:.0f} s, in "
+        f"all {sum(seconds.values()):.0f} s ({stages})"
+    )
 
 
 def _table(loops: dict[int, LoopResult]) -> list[str]:
