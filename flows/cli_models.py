@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from flows.annotate import AnnotateSummary
     from flows.retrain import RetrainSummary
     from flows.retrain_options import RetrainOptions
+    from flows.train import TrainSummary
+    from flows.train_request import TrainRequest
     from storage.store import Store
 
 commands = typer.Typer()
@@ -75,6 +77,7 @@ def train(
         bool, typer.Option("--own-labels", help="Train on the workspace's labels beside --data.")
     ] = False,
     join: Annotated[bool, typer.Option("--join", help="Add it to the committee.")] = False,
+    prefect: PrefectOption = False,
 ) -> None:
     """Train a model on partially labeled cases and register its weights in the workspace.
 
@@ -83,8 +86,7 @@ def train(
 
     Example: atlasloop train --data cohort --name first --join
     """
-    from flows.train_command import TrainRequest, run_train_command
-    from flows.training_plan import TrainOverrides
+    from flows.train_request import TrainOverrides, TrainRequest
 
     train_flags = {
         "batch_size": batch_size,
@@ -95,21 +97,34 @@ def train(
         "workers": workers,
         "activation_checkpointing": activation_checkpointing,
     }
-    given = {key: value for key, value in train_flags.items() if value is not None}
-    store = open_store(workspace, {**_device_flag(device), "train": given})
-    overrides = TrainOverrides(
-        preset=preset, steps=steps, seed=seed, init=init, encoding=encoding, own_labels=own_labels
-    )
     request = TrainRequest(
         folders=(*(folder or ()), *(data or ())),
         name=name,
-        overrides=overrides,
+        overrides=TrainOverrides(
+            preset=preset,
+            steps=steps,
+            seed=seed,
+            init=init,
+            encoding=encoding,
+            own_labels=own_labels,
+        ),
         resume=resume,
         join=join,
         validate_on=validate_on,
-        flags=tuple(key for key in given if key in TrainRequest.OF_THE_PLAN),
+        settings={key: value for key, value in train_flags.items() if value is not None},
+        device=device,
     )
-    run_train_command(store, request)
+    request.check()
+    store = open_store(workspace, request.flags())
+    if _as_flow(prefect=prefect):
+        summary = _flow("train", store, request=request)
+    else:
+        summary = _train_here(store, request)
+    if summary is not None:
+        print_line(
+            f"{summary.model.name}: loss {summary.final_loss:.3f} after {summary.steps} steps, "
+            f"registered (run {summary.run_id})"
+        )
 
 
 @commands.command()
@@ -327,6 +342,20 @@ def _annotate_here(store: Store, limit: int | None, *, retry_failed: bool) -> An
         )
     rank(store)
     return summary
+
+
+def _train_here(store: Store, request: TrainRequest) -> TrainSummary | None:
+    from flows.progress import stages
+    from flows.train_command import carry_out
+    from flows.train_loop import TrainingWatch
+
+    with stages() as stage:
+        watch = TrainingWatch(
+            prepare=stage("prepare cases"),
+            advance=stage(f"train {request.name or request.resume}"),
+            announce=lambda text: typer.echo(text, err=True),
+        )
+        return carry_out(store, request, watch)
 
 
 def _retrain_here(store: Store, options: RetrainOptions) -> RetrainSummary:

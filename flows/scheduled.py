@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -39,6 +39,7 @@ from configs.taxonomy import use_taxonomy
 from flows.boundary import write_fault_log
 from flows.retrain_options import RetrainOptions
 from flows.runs import started_by
+from flows.train_request import TrainRequest
 from storage.cases import unfinished_cases
 from storage.model_registry import configured_committee
 from storage.process_lock import process_lock
@@ -85,7 +86,7 @@ def annotate(
     Returns:
         Completed or Failed, with the AnnotateSummary, or None when there was nothing to do.
     """
-    store = _open(workspace, device)
+    store = _open(workspace, None if device is None else {"annotate": {"device": device}})
     with _private_faults(), _single(store, "annotate") as alone:
         if skip_if_running and not alone:
             return Completed(message="an earlier run of this flow is still at work")
@@ -145,6 +146,30 @@ def retrain(
     page = f"Gate {summary.gate_id}: {summary.decision.outcome}, {summary.labels} labels, "
     create_markdown_artifact(f"{page}{summary.gate_patients} gate patients", key="retrain")
     return Completed(message=str(summary.decision.outcome), data=summary)
+
+
+@flow(name="train", persist_result=False)
+def train(workspace: Path, *, request: TrainRequest) -> State[Any]:
+    """Train a model, or go on with a training; a run of it that was killed is gone on with.
+
+    Args:
+        workspace: Its folder.
+        request: What is wanted; its folders become a parameter that Prefect stores.
+
+    Returns:
+        Completed, with the TrainSummary.
+    """
+    store = _open(workspace, request.flags())
+    with _private_faults(), started_by(prefect_flow_run=flow_run.get_id()):
+        from flows.train_command import carry_out
+
+        summary = carry_out(store, request)
+    said = "another process of torchrun writes the result"
+    if summary is not None:
+        said = f"{summary.model.name}: loss {summary.final_loss:.3f} after {summary.steps} steps"
+        page = f"Model {said}, run {summary.run_id}"
+        create_markdown_artifact(page, key="train")
+    return Completed(message=said, data=summary)
 
 
 @task(name="annotate-chunk", persist_result=False, cache_policy=NO_CACHE)
@@ -318,11 +343,10 @@ def _single(store: Store, name: str) -> Any:  # noqa: ANN401 a context manager
     return process_lock(store.workspace.runs_path / f"{name}.flow.lock")
 
 
-def _open(workspace: Path, device: str | None = None) -> Store:
-    flags = {} if device is None else {"annotate": {"device": device}}
+def _open(workspace: Path, flags: Mapping[str, Any] | None = None) -> Store:
     opened = open_workspace(workspace)
     use_taxonomy(opened.taxonomy_path)
-    settings = load_settings(opened.settings_path, flags).settings
+    settings = load_settings(opened.settings_path, dict(flags or {})).settings
     return Store.open(workspace, settings)
 
 

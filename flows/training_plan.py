@@ -12,6 +12,7 @@ from configs.demo_members import MemberPreset, load_demo_members
 from configs.errors import StorageError
 from flows.chosen_encoding import ChosenEncoding, choose_encoding
 from flows.devices import choose_device, training_precision
+from flows.train_request import TrainOverrides
 from flows.training_data import TrainingData
 from model.augmentation import AugmentationSettings
 from model.inference_settings import InferenceSettings
@@ -21,25 +22,6 @@ from storage.canonical_json import JsonObject, sha256_hex, to_bytes
 from storage.store import Store
 
 SCHEMA = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainOverrides:
-    """What the caller wants otherwise than the preset says; ``None`` keeps the preset's.
-
-    Attributes:
-        init: Where the first weights come from: a model's name, ``champion`` or a file.
-        encoding: ``learned``, ``one_hot``, ``anatomy`` or a stored encoding's name.
-        own_labels: Train on the workspace's labels beside the cohorts; without a cohort they are
-            what is trained on.
-    """
-
-    preset: str | None = None
-    steps: int | None = None
-    seed: int | None = None
-    init: str | None = None
-    encoding: str | None = None
-    own_labels: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

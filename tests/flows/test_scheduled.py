@@ -19,7 +19,9 @@ from flows.intake import intake
 from flows.prefect_server import check_api, local_server, serve_lock_path
 from flows.retrain import RetrainSummary
 from flows.status import status
+from flows.train_request import TrainOverrides, TrainRequest
 from model.gate import GateDecision
+from storage.model_registry import registered_models
 from storage.process_lock import is_held, process_lock
 from storage.verify import verify
 
@@ -144,6 +146,33 @@ def test_retraining_tells_what_the_gate_decided(scheduled, store, monkeypatch):
     assert state.message == "promoted"
     assert scheduled.outcome(state) == summary
     assert pages == [("retrain", "Gate g-1: promoted, 3 labels, 9 gate patients")]
+
+
+def test_training_as_a_flow_registers_a_model_and_says_so(
+    scheduled, training_store, tiny_cohort, monkeypatch
+):
+    pages: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        scheduled, "create_markdown_artifact", lambda page, key: pages.append((key, page))
+    )
+    preset = TrainOverrides(preset="small", steps=1)
+    request = TrainRequest(folders=(tiny_cohort,), name="first", overrides=preset, device="cpu")
+
+    state = scheduled.train.fn(training_store.workspace.root, request=request)
+
+    assert state.is_completed()
+    assert list(registered_models(training_store)) == ["first"]
+    ((key, page),) = pages
+    assert key == "train"
+    assert page.startswith("Model first: loss ")
+    assert str(tiny_cohort) not in page
+
+
+def test_training_flow_checks_what_it_is_asked_for(scheduled, training_store):
+    request = TrainRequest(resume="last", name="first")
+
+    with pytest.raises(UsageError, match="leave out data, name"):
+        scheduled.train.fn(training_store.workspace.root, request=request)
 
 
 def test_broken_cron_is_named(scheduled, tmp_path):
