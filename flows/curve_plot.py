@@ -49,7 +49,7 @@ def draw_curves(
     figure = Figure(figsize=(9.0, 8.0))
     places = figure.subplots(3, 2)
     # By hand: an automatic layout takes as long again as the drawing.
-    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.06, top=0.96, hspace=0.4, wspace=0.2)
+    figure.subplots_adjust(left=0.09, right=0.98, bottom=0.06, top=0.96, hspace=0.4, wspace=0.2)
     numbers = np.array([point.step for point in steps])
     for axes, (name, logarithmic) in zip(
         places.flat,
@@ -81,6 +81,10 @@ def _draw_series(axes: Axes, numbers: np.ndarray, values: np.ndarray, *, logarit
         axes.plot(numbers[width - 1 :][::every], smooth[::every], color=_SMOOTH_COLOUR)
     if logarithmic and len(values) and values.min() > 0:
         axes.set_yscale("log")
+        # Powers of ten say little over the decade that a loss falls through.
+        for formatted in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            formatted("{x:.2g}")
+        axes.yaxis.set_tick_params(which="minor", labelsize="small")
     axes.set_xlabel("step")
     axes.grid(alpha=0.3)
 
