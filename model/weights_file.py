@@ -91,7 +91,7 @@ def _pickled(path: Path) -> Mapping[object, object]:
             ) from error
         raise ModelError(
             f"{path.name} is no weights file, or not a whole one; compare its size and check sum "
-            f"with its source and get it again ({_first_line(error)})"
+            f"with its source and get it again ({type(error).__name__})"
         ) from error
     if not isinstance(content, Mapping):
         raise ModelError(
@@ -117,10 +117,6 @@ def _foreign_object(error: Exception) -> str | None:
         return None
     found = re.search(r"(?:GLOBAL|unsupported class|unrecognized function) (\S+)", str(error))
     return found.group(1) if found else None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:120] or type(error).__name__
 
 
 def _wrapper(content: Mapping[object, object]) -> str | None:
