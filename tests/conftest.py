@@ -6,6 +6,7 @@ import gzip
 import os
 import secrets
 import shutil
+import signal
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -44,6 +45,14 @@ if TYPE_CHECKING:
     import torch
 
 _BESIDE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_configure() -> None:
+    """Let commands that tests start hear Ctrl-C, also where a shell put the test run aside."""
+    # A shell without job control starts what it puts into the background deaf to SIGINT, and
+    # children inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
