@@ -211,29 +211,40 @@ def _scores(member: CommitteeMember, case: CohortCase) -> dict[str, float]:
 
 
 def _tables(jobs: Sequence[Job]) -> list[str]:
+    """Return a table over all structures that only some sites annotate, then by number of sites."""
     sites = [site for site in load_phantom_sites().sites if site.role == "train"]
-    some = [
-        name
-        for name in load_taxonomy().names
-        if 0 < sum(name in site.annotates for site in sites) < len(sites)
-    ]
-    scores = {
-        (missing, encoding): _pooled(
-            [j for j in jobs if (j.missing, j.encoding) == (missing, encoding)]
-        )
-        for missing, encoding in ARMS
+    annotating = {
+        name: sum(name in site.annotates for site in sites) for name in load_taxonomy().names
     }
+    scores = {
+        arm: _pooled([job for job in jobs if (job.missing, job.encoding) == arm]) for arm in ARMS
+    }
+    some = [name for name, count in annotating.items() if 0 < count < len(sites)]
+    lines = _table(scores, some, f"{len(some)} structures that only some sites annotate")
+    for count in range(1, len(sites)):
+        group = [name for name in some if annotating[name] == count]
+        if group:
+            lines += _table(scores, group, f"{len(group)} structures of {count} sites")
+    return lines
+
+
+def _table(
+    scores: Mapping[tuple[str, str], Mapping[str, Mapping[str, float]]],
+    structures: Sequence[str],
+    title: str,
+) -> list[str]:
     base = scores[ARMS[0]]
     cases = sorted(base)
     lines = [
-        f"{len(some)} structures that only some sites annotate, {len(cases)} test cases",
+        "",
+        f"{title}, {len(cases)} test cases",
         "",
         "| arm | mean DSC | difference to the first | 95 % interval |",
         "|---|---|---|---|",
     ]
     for arm in ARMS:
-        sums, counts = _by_case(scores[arm], cases, some)
-        base_sums, _ = _by_case(base, cases, some)
+        sums, counts = _by_case(scores[arm], cases, structures)
+        base_sums, _ = _by_case(base, cases, structures)
         interval = clustered_interval(base_sums - sums, counts, np.random.default_rng(0))
         shown = "-" if interval is None else f"{interval[0]:+.3f} to {interval[1]:+.3f}"
         difference = _macro(base_sums, counts) - _macro(sums, counts)
