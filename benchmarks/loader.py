@@ -25,7 +25,8 @@ from pathlib import Path
 from benchmarks.machine import describe
 from configs.demo_members import load_demo_members
 from configs.taxonomy import load_taxonomy
-from flows.training_data import TrainingSources, training_data
+from flows.training_cases import TrainingSources
+from flows.training_data import training_data
 from model.augmentation import PAPER_AUGMENTATION, AugmentationSettings
 from model.batch_stream import batch_at, stream
 from model.inference_settings import InferenceSettings

@@ -60,6 +60,10 @@ class CaseError(AtlasLoopError):
         super().__init__(message)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[CaseError], tuple[Reason, str]]:
+        """Let it pass from one process to another; an exception alone would lose the reason."""
+        return type(self), (self.reason, str(self))
+
 
 class SomeCasesFailedError(AtlasLoopError):
     """The work is done, but some cases failed or were quarantined; they are listed."""
@@ -83,6 +87,10 @@ class StoppedError(AtlasLoopError):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.signal_number = signal_number
+
+    def __reduce__(self) -> tuple[type[StoppedError], tuple[str, int]]:
+        """Let it pass from one process to another."""
+        return type(self), (str(self), self.signal_number)
 
 
 class SchedulerError(AtlasLoopError):

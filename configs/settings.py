@@ -95,6 +95,7 @@ class TrainSettings(_Section):
         average_decay: How much of the running mean of the weights stays at each step.
         activation_checkpointing: Compute activations twice to save memory.
         workers: Threads that draw patches ahead.
+        cache_gb: Prepared cases beyond this are deleted before a training, oldest use first.
         checkpoint_every_s: Time between two states to go on from; 0 keeps one of every step.
         keep_checkpoints: How many of the newest stay, beside the best.
         validate_every: Steps between two validations; unset validates at the end alone.
@@ -110,6 +111,7 @@ class TrainSettings(_Section):
     average_decay: float | None = Field(default=None, gt=0, lt=1)
     activation_checkpointing: bool | None = None
     workers: int = Field(default=0, ge=0)
+    cache_gb: float = Field(default=200.0, ge=0)
     checkpoint_every_s: float = Field(default=120.0, ge=0)
     keep_checkpoints: int = Field(default=2, ge=1)
     validate_every: int | None = Field(default=None, ge=1)

@@ -1,4 +1,4 @@
-"""Commands that measure registered models and show their cards."""
+"""Command that measures a registered model."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import typer
 
 from flows.boundary import guarded
 from flows.cli_options import HERE, DeviceOption, JsonOption, WorkspaceOption, open_store
-from flows.tables import print_json, print_table
+from flows.tables import print_json
 
 commands = typer.Typer()
-models = typer.Typer(no_args_is_help=True)
-commands.add_typer(models, name="models", help="List registered models, or show a model's card.")
 
 
 @commands.command()
@@ -86,42 +84,3 @@ def validate(
     else:
         print_validation(validation)
     validation.raise_for_failures()
-
-
-@models.command("list")
-@guarded
-def list_models(workspace: WorkspaceOption = HERE, *, as_json: JsonOption = False) -> None:
-    """List registered models.
-
-    Example: atlasloop models list
-    """
-    from storage.model_registry import registered_models
-
-    known = registered_models(open_store(workspace))
-    if as_json:
-        print_json({name: model.weights for name, model in known.items()})
-    else:
-        rows = [(name, model.weights[:12]) for name, model in known.items()]
-        print_table("Models", ["name", "weights"], rows)
-
-
-@models.command()
-@guarded
-def show(
-    name: Annotated[str, typer.Argument(help="A registered model.")],
-    workspace: WorkspaceOption = HERE,
-    *,
-    as_json: JsonOption = False,
-) -> None:
-    """Show a model's card as Markdown; it also lies in models/NAME.md of the workspace.
-
-    Example: atlasloop models show first
-    """
-    from storage.model_card import card_markdown
-    from storage.model_registry import registered_model
-
-    model = registered_model(open_store(workspace), name)
-    if as_json:
-        print_json({"name": model.name, "weights": model.weights, **model.card})
-    else:
-        typer.echo(card_markdown(model.name, model.weights, model.card), nl=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,18 +93,18 @@ def show_model(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a model's card.
+    """Show a model's card as Markdown; it also lies in models/NAME.md of the workspace.
 
     Example: atlasloop weights show published
     """
-    from flows.weights import find_model
+    from storage.model_card import card_markdown
+    from storage.model_registry import registered_model
 
-    model = find_model(open_store(workspace), name)
+    model = registered_model(open_store(workspace), name)
     if as_json:
         print_json(model)
     else:
-        rows = [("weights", model.weights), *_leaves(model.card)]
-        print_table(name, ["fact", "value"], rows)
+        typer.echo(card_markdown(model.name, model.weights, model.card), nl=False)
 
 
 def _print_import(summary: ImportSummary) -> None:
@@ -126,17 +125,3 @@ def _print_import(summary: ImportSummary) -> None:
     for text in report.warnings:
         warn(text)
     print_line(f"{summary.model.name}: {summary.model.card['parameters']:,} parameters, registered")
-
-
-def _leaves(card: Mapping[str, object], within: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in sorted(card.items()):
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{within}{key}.")
-        else:
-            yield f"{within}{key}", _shown(value)
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict):
-        return " ".join(f"{key} {_shown(inner)}" for key, inner in sorted(value.items()))
-    return ", ".join(map(_shown, value)) if isinstance(value, list) else str(value)

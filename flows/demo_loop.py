@@ -26,7 +26,7 @@ from flows.retrain import (
     put_challengers,
 )
 from flows.simulated_reader import Item, SimulatedReader, Truth
-from flows.training_data import TrainingLabel
+from flows.training_cases import TrainingLabel
 from flows.triage import triage
 from storage.assignments import assign_readings
 from storage.cases import CaseRow, all_cases

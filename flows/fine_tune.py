@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from configs.errors import CaseError
 from flows.process_pool import side_by_side
 from flows.runs import code_versions
-from flows.training_card import FittedModel, final_loss
-from flows.training_data import TrainingLabel, TrainingSources, trainable_cases, training_data
+from flows.training_card import FittedModel, dataset_terms, dataset_uses, final_loss
+from flows.training_cases import TrainingLabel, TrainingSources, trainable_cases
+from flows.training_data import TrainingData, training_data
 from model.checkpoint import load_checkpoint, save_checkpoint
 from model.inference_settings import InferenceSettings
-from model.model_card import DatasetUse, retrained_card
+from model.model_card import inherited_licences, licences, retrained_card
 from model.training import train_prepared
 from model.training_samples import PreparedSample
 from model.training_settings import TrainingSettings
+from storage.canonical_json import JsonObject
 from storage.sample_cache import SampleCache
 from storage.store import Store
 
@@ -88,12 +90,12 @@ def fine_tune(job: FineTuneJob) -> FittedModel:
         seed=job.seed,
     )
     network = loaded.network
-    samples = training_samples(job, network.structures, loaded.inference)
+    data = job_data(job, network.structures, loaded.inference)
+    samples = weighted_samples(data, job.correction_share)
     trained = train_prepared(samples, settings, network, device=torch.device(job.device))
     loss = final_loss(trained)
     card = {
-        **loaded.facts,
-        **retrained_card(loaded.facts, _dataset(job.labels)),
+        **_retrained(dict(loaded.facts), data),
         "code": code_versions(),
         "retrained_steps": int(loaded.facts.get("retrained_steps", 0)) + job.steps,
         "retrained_on_labels": len(job.labels),
@@ -104,26 +106,15 @@ def fine_tune(job: FineTuneJob) -> FittedModel:
     return FittedModel(save_checkpoint(network, trained.inference, card), card, loss)
 
 
-def _dataset(labels: Sequence[TrainingLabel]) -> DatasetUse:
-    """Return the workspace's labels as a dataset; whose CTs these are, the job does not know."""
-    cases = {label.case_id for label in labels}
-    return DatasetUse(
-        id="this workspace",
-        cases=len(cases),
-        patients=None,
-        licence_flag="none",
-        licence="the workspace's own labels; see there for imported datasets",
-        annotated=dict(Counter(label.structure for label in labels)),
-    )
-
-
-def training_samples(
+def job_data(
     job: FineTuneJob, structures: Sequence[str], inference: InferenceSettings
-) -> list[PreparedSample]:
-    """Return the cases of a job with their weights, prepared once for all jobs of a workspace.
+) -> TrainingData:
+    """Return the cases of a job, prepared once for all jobs of a workspace.
 
     Raises:
         ModelError: There is none.
+        CaseError: A CT that people judged is gone or was changed; without it, it would be another
+            training than the journal says.
     """
     store = Store.open(job.workspace)
     sources = TrainingSources(
@@ -131,13 +122,28 @@ def training_samples(
     )
     cache = SampleCache(store.workspace.samples_path)
     data = training_data(sources, structures, inference, cache=cache)
+    for failed in data.failed:
+        raise CaseError(failed.reason, f"{failed.name} cannot be trained on: {failed.message}")
+    return data
+
+
+def weighted_samples(data: TrainingData, correction_share: float) -> list[PreparedSample]:
+    """Return the samples with weights that give judged cases their share of the patches."""
     others = sum(case.of_cohort for case in data.cases)
-    own, other = _weights(len(data.cases) - others, others, job.correction_share)
+    own, other = _weights(len(data.cases) - others, others, correction_share)
     # All as one dataset, whose cases are drawn by their weights alone.
     return [
         replace(sample, dataset="", weight=other if case.of_cohort else own)
         for sample, case in zip(data.samples, data.cases, strict=True)
     ]
+
+
+def _retrained(card: JsonObject, data: TrainingData) -> JsonObject:
+    """Return the sections of a card that say what was trained on, with this on top."""
+    for use in dataset_uses(data.cases):
+        card = {**card, **retrained_card(card, use)}
+    bound = [*inherited_licences(card), *dataset_terms(data.cases)]
+    return {**card, "licences": licences(bound)} if bound else card
 
 
 def _weights(corrected: int, others: int, share: float) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from flows.retrain_options import RetrainOptions
 from flows.runs import recorded_run
 from flows.split import split
 from flows.training_card import FittedModel
-from flows.training_data import TrainingLabel, stored_labels, trainable_cases
+from flows.training_cases import TrainingLabel, stored_labels, trainable_cases
 from model.gate import GateDecision, GatePolicy, decide
 from storage.canonical_json import JsonObject
 from storage.cases import all_cases

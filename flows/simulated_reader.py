@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from configs.simulated_reader import ReaderSkill
 from configs.taxonomy import load_taxonomy
-from flows.training_data import TrainingLabel
+from flows.training_cases import TrainingLabel
 from model.metrics import Agreement, dice
 from model.simulated_reader import outline
 from storage.claims import claim_items

@@ -20,16 +20,12 @@ from flows.process_pool import side_by_side
 from flows.progress import Advance, silent
 from flows.ranks import Ranks, joined_ranks
 from flows.runs import recorded_run
+from flows.split import split
 from flows.stop_signals import StopAsked, stop_signals
 from flows.train_loop import TrainingLoop, TrainingWatch
 from flows.training_card import FittedModel, fitted_model
-from flows.training_data import (
-    TrainingData,
-    TrainingSources,
-    annotated_structures,
-    trainable_cases,
-    training_data,
-)
+from flows.training_cases import TrainingSources, annotated_structures, trainable_cases
+from flows.training_data import TrainingData, training_data
 from flows.training_plan import TrainingPlan, TrainOverrides, new_plan
 from model.model_card import InheritedLicence
 from model.training import (
@@ -155,6 +151,8 @@ def train_plan(
     watch = watch or TrainingWatch()
     device = choose_device(store.settings.annotate.device)
     data = prepared_data(store, plan, advance=watch.prepare)
+    for failed in data.failed:
+        watch.announce(f"{failed.name} is left out, {failed.reason}: {failed.message}")
     with (
         joined_ranks(device, store.settings.train.backend) as ranks,
         stop_signals() as stop,
@@ -209,19 +207,31 @@ def prepared_data(store: Store, plan: TrainingPlan, *, advance: Advance = silent
     """Return the plan's cases on its working grid, from the workspace's cache where they are there.
 
     Raises:
-        UsageError: A folder is no cohort, or holds a scan of somebody who is set aside.
-        ModelError: There is no case to train on.
+        UsageError: A folder is no cohort, or holds a scan of somebody who is set aside; or there
+            is no label to train on.
+        ModelError: No case can be read.
     """
+    if plan.own_labels:
+        # Who trains today must not judge tomorrow.
+        split(store)
     sources = TrainingSources(
         store=store,
         labels=None if plan.own_labels else (),
         cohort_cases=trainable_cases(plan.data),
     )
+    structures = annotated_structures(sources)
+    if not structures:
+        raise UsageError(
+            "a training needs labels, and no patient of the role train has one; take a dataset in "
+            "with `atlasloop intake --dataset`, review some cases, or name a cohort with --data"
+        )
+    cache = SampleCache(store.workspace.samples_path)
+    cache.trim(round(store.settings.train.cache_gb * 1e9))
     return training_data(
         sources,
-        annotated_structures(sources),
+        structures,
         plan.settings.inference,
-        cache=SampleCache(store.workspace.samples_path),
+        cache=cache,
         workers=os.cpu_count() or 1,
         advance=advance,
     )

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 import torch
 
 from configs.connectors import load_datasets
+from configs.phantom import load_phantom_sites
 from flows.runs import code_versions
-from flows.training_data import TrainingCase, TrainingData
+from flows.training_cases import TrainingCase
+from flows.training_data import TrainingData
 from flows.training_plan import TrainingPlan
 from model.checkpoint import save_checkpoint
 from model.model_card import DatasetUse, InheritedLicence, training_card
@@ -49,8 +51,9 @@ def fitted_model(
             structures=network.structures,
             configuration={"preset": plan.preset, **asdict(settings)},
             code=code_versions(),
-            weights=inherited,
+            weights=(*inherited, *dataset_terms(data.cases)),
         ),
+        **_disclaimer(data.cases),
         "family": plan.family,
         "backbone": settings.backbone,
         "head": settings.head,
@@ -77,10 +80,29 @@ def dataset_uses(cases: Sequence[TrainingCase]) -> list[DatasetUse]:
     return [_use(name, group, of_cohort=of_cohort) for (of_cohort, name), group in groups.items()]
 
 
+def dataset_terms(cases: Sequence[TrainingCase]) -> list[InheritedLicence]:
+    """Return the licences of all datasets that CTs or labels come from."""
+    known = load_datasets()
+    names = sorted({name for case in cases for name in case.datasets})
+    return [
+        InheritedLicence(name, known[name].license.flag, known[name].license.name)
+        for name in names
+        if name in known
+    ]
+
+
 def final_loss(trained: TrainedMember) -> float:
     """Return the mean loss of the last tenth of the steps."""
     tail = trained.losses[-max(1, len(trained.losses) // _LAST_SHARE) :]
     return sum(tail) / len(tail)
+
+
+def _disclaimer(cases: Sequence[TrainingCase]) -> JsonObject:
+    """Return what must be said first of a model that has seen no patient."""
+    phantoms = {site.name for site in load_phantom_sites().sites}
+    if all(case.of_cohort and case.dataset in phantoms for case in cases):
+        return {"trained_on": "procedural phantoms; no clinical accuracy is claimed"}
+    return {}
 
 
 def _use(name: str, cases: Sequence[TrainingCase], *, of_cohort: bool) -> DatasetUse:

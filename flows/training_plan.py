@@ -63,7 +63,7 @@ class TrainingPlan:
             "preset": self.preset,
             "data": [str(path) for path in self.data],
             "own_labels": self.own_labels,
-            "datasets": data.cases_by_dataset,
+            "datasets": sorted({name for case in data.cases for name in case.datasets}),
             "cases_sha256": sha256_hex(to_bytes(keys)),
             "settings": asdict(self.settings),
             "encoding": self.encoding.to_json(),

@@ -129,18 +129,6 @@ def import_weights(store: Store, path: Path, *, name: str, options: ImportOption
     return ImportSummary(model, file, imported.report)
 
 
-def find_model(store: Store, name: str) -> RegisteredModel:
-    """Return a registered model.
-
-    Raises:
-        UsageError: There is none of that name.
-    """
-    models = registered_models(store)
-    if name not in models:
-        raise UsageError(f"no model is called {name!r}; known are {sorted(models) or 'none'}")
-    return models[name]
-
-
 def _check_name(store: Store, name: str, *, join: bool) -> None:
     try:
         MemberSettings(name=name, family=name, weights=name)

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from configs.errors import ModelError
+from model.weights_file import WRAPPERS
 
-_WRAPPERS = ("state_dict", "net", "network_weights", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.", "network/")
 # Heads of self-supervised pretraining; nothing of ours would use them.
 _PRETEXT = ("rotation", "contrastive", "convTrans", "out.", "rotation_head", "contrastive_head")
@@ -109,7 +109,7 @@ def _read_pytorch(path: Path) -> dict[str, Tensor]:
             f"{path.name} must be safetensors or a PyTorch file that holds tensors alone "
             f"({type(error).__name__}); other pickles are never opened"
         ) from error
-    for wrapper in _WRAPPERS:
+    for wrapper in WRAPPERS:
         if isinstance(value, Mapping) and isinstance(value.get(wrapper), Mapping):
             value = value[wrapper]
     if not isinstance(value, Mapping):

@@ -11,7 +11,7 @@ from flows import cli
 from flows.extend import extend
 from flows.fine_tune import FineTuneJob, fine_tune
 from flows.intake import intake
-from flows.training_data import TrainingSources, annotated_structures
+from flows.training_cases import TrainingSources, annotated_structures
 from model.anatomy_encoding import anatomy_vectors
 from model.checkpoint import load_checkpoint, save_checkpoint
 from model.inference_settings import InferenceSettings

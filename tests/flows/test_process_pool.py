@@ -134,6 +134,7 @@ def test_workers_of_a_killed_command_end_too(started, workers, tmp_path):
     os.kill(command.pid, signal.SIGKILL)
 
     wait_until(lambda: gone(workers), "the workers end")
+    assert gone(workers)
 
 
 @pytest.mark.slow

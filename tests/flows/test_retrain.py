@@ -3,12 +3,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
-from configs.errors import ConflictError, UsageError
+from configs.errors import CaseError, ConflictError, UsageError
 from flows.annotate import annotate
-from flows.fine_tune import fine_tune, training_samples
+from flows.fine_tune import fine_tune, job_data
 from flows.intake import intake
 from flows.phantom import make_cohort
 from flows.retrain import (
@@ -150,7 +151,7 @@ def test_only_judged_structures_of_training_patients_are_learned(annotated: Stor
     loaded = load_checkpoint(member.path)
     names = loaded.network.structures
     job = fine_tune_job(annotated, member, labels, STEPS)
-    (sample,) = training_samples(job, names, loaded.inference)
+    (sample,) = job_data(job, names, loaded.inference).samples
     assert {names[number] for number in sample.annotated.tolist()} == {"liver", "spleen"}
     assert [names[number] for number in sample.centres] == ["liver"]
 
@@ -273,3 +274,34 @@ def test_a_cohort_with_a_frozen_patients_scan_is_refused(annotated: Store, tmp_p
 
     with pytest.raises(UsageError, match=f"never judge it: sites holds {taken.case_id}"):
         check_cohorts(annotated, [tmp_path / "sites"])
+
+
+def test_a_judged_ct_that_changed_ends_a_retraining(annotated: Store, tmp_path: Path) -> None:
+    train, other, _ = give_roles(annotated, "train", "train", "gate")
+    judge(annotated, train, "liver", "correct", drawn(annotated, train))
+    judge(annotated, other, "liver", "correct", drawn(annotated, other))
+    with annotated.read() as connection:
+        row = connection.execute("SELECT path FROM current_files WHERE case_id = ?", [train])
+        path = Path(row.fetchone()[0])
+    image = nibabel.load(path)
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj) + np.int16(1), image.affine), path)
+
+    with pytest.raises(CaseError, match=f"{train} cannot be trained on"):
+        retrain(annotated, STEPS)
+
+
+def test_a_card_keeps_the_terms_of_the_labels_it_learned(annotated: Store) -> None:
+    train, *_ = give_roles(annotated, "train", "gate", "report")
+    version = version_json("liver", drawn(annotated, train), parent=None)
+    with annotated.transaction() as transaction:
+        facts = {"case_id": train, "dataset": "kits23", "versions": [version]}
+        transaction.record("labels.imported", facts)
+    member = configured_committee(annotated).members[0]
+    job = fine_tune_job(annotated, member, corrections(annotated), STEPS)
+
+    card = fine_tune(job).card
+
+    assert "nc" in card["licences"]["flags"]
+    assert {"from": "kits23", "flag": "nc", "licence": "CC BY-NC-SA (data), MIT (code)"} in (
+        card["licences"]["inherited"]
+    )

@@ -9,7 +9,8 @@ import torch
 
 from configs.errors import ModelError, Reason, UsageError
 from flows.intake import intake
-from flows.training_data import TrainingSources, training_data
+from flows.training_cases import TrainingSources
+from flows.training_data import training_data
 from model.inference_settings import InferenceSettings
 from model.training_patches import patch_sampler
 from model.training_samples import (
@@ -18,11 +19,13 @@ from model.training_samples import (
     prepare_sample,
     unpack_labels,
 )
+from storage.cases import all_cases
 from storage.cohort import CaseRecord, Cohort, begin_cohort, finish_cohort, write_case
 from storage.intake_record import inspect_file
 from storage.labels import ABSENT, version_json
 from storage.sample_cache import SampleCache
-from storage.splits import freeze_roles
+from storage.splits import Role, freeze_roles
+from storage.store import Store
 
 STRUCTURES = ("spleen", "liver", "stomach", "liver_tumor")
 SHAPE = (20, 18, 16)
@@ -70,6 +73,14 @@ def equal(first: PreparedSample, second: PreparedSample) -> bool:
         and first.centres.keys() == second.centres.keys()
         and all(torch.equal(first.centres[n], second.centres[n]) for n in first.centres)
     )
+
+
+def give_roles(store: Store, *roles: Role) -> None:
+    """Give the patients of the cases, in order, these roles; all the same where one is given."""
+    with store.read() as connection:
+        patients = [case.patient_id for case in all_cases(connection)]
+    given = roles * len(patients) if len(roles) == 1 else roles
+    freeze_roles(store, dict(zip(patients, given, strict=False)))
 
 
 def files(cache: SampleCache) -> dict[Path, int]:
@@ -201,6 +212,7 @@ def test_a_workspace_gives_human_labels_before_a_datasets(
     readings.review(one, "liver", "correct", mask=ball)
     readings.review(two, "stomach", "accept")
     readings.review(three, "stomach", "reject")
+    give_roles(made.store, "train")
 
     data = training_data(TrainingSources(store=made.store), STRUCTURES, INFERENCE, cache=cache)
 
@@ -231,6 +243,7 @@ def test_weak_labels_of_a_dataset_train_nothing(
                 "weak": ["liver"],
             },
         )
+    give_roles(made.store, "train")
 
     data = training_data(TrainingSources(store=made.store), STRUCTURES, INFERENCE, cache=cache)
 
@@ -238,7 +251,7 @@ def test_weak_labels_of_a_dataset_train_nothing(
     assert [sample.case_id for sample in data.samples] == [one]
 
 
-def test_only_patients_who_train_do_once_there_are_roles(
+def test_only_patients_of_the_role_train_do(
     make_annotated, make_readings, cache: SampleCache
 ) -> None:
     made = make_annotated(cases=3)
@@ -246,17 +259,16 @@ def test_only_patients_who_train_do_once_there_are_roles(
     for case_id in made.case_ids:
         readings.import_label(case_id, "spleen", ABSENT)
     sources = TrainingSources(store=made.store)
-    everyone = training_data(sources, STRUCTURES, INFERENCE, cache=cache)
-    with made.store.read() as connection:
-        owners = dict(
-            connection.execute("SELECT case_id, patient_id FROM current_patients").fetchall()
-        )
-    freeze_roles(made.store, {owners[made.case_ids[0]]: "train", owners[made.case_ids[1]]: "gate"})
+    with pytest.raises(ModelError, match="at least one case with a label"):
+        training_data(sources, STRUCTURES, INFERENCE, cache=cache)
 
+    give_roles(made.store, "train", "gate")
     data = training_data(sources, STRUCTURES, INFERENCE, cache=cache)
 
-    assert len(everyone.cases) == 3
-    assert [case.name for case in data.cases] == [made.case_ids[0]]
+    with made.store.read() as connection:
+        first = all_cases(connection)[0]
+    assert [case.name for case in data.cases] == [first.case_id]
+    assert [case.patient for case in data.cases] == [first.patient_id]
 
 
 def test_a_cohort_with_a_scan_of_a_frozen_patient_is_refused(
@@ -282,6 +294,7 @@ def test_a_case_whose_ct_was_changed_is_left_out_and_named(
     readings = make_readings(made)
     for case_id in made.case_ids:
         readings.import_label(case_id, "spleen", ABSENT)
+    give_roles(made.store, "train")
     path = tmp_path / "cts" / "scan 0.nii.gz"
     image = nibabel.load(path)
     changed = np.asarray(image.dataobj) + np.int16(1)

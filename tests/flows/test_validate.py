@@ -183,10 +183,10 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def test_models_are_listed_and_shown(store: Store) -> None:
     root = str(store.workspace.root)
 
-    listed = RUNNER.invoke(app, ["models", "list", "-w", root, "--json"])
-    shown = RUNNER.invoke(app, ["models", "show", "w1", "-w", root])
-    unknown = RUNNER.invoke(app, ["models", "show", "nope", "-w", root])
+    listed = RUNNER.invoke(app, ["weights", "list", "-w", root, "--json"])
+    shown = RUNNER.invoke(app, ["weights", "show", "w1", "-w", root])
+    unknown = RUNNER.invoke(app, ["weights", "show", "nope", "-w", root])
 
-    assert list(json.loads(listed.output)) == ["w0", "w1"]
+    assert [model["name"] for model in json.loads(listed.output)] == ["w0", "w1"]
     assert shown.output.startswith("# w1\n")
     assert unknown.exit_code == 2

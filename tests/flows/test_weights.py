@@ -76,7 +76,7 @@ def test_an_import_is_reported_registered_and_shown(run, file, empty_store):
     assert "nc-nd" in run("list").stdout
     shown = run("show", "published")
     assert hashlib.sha256(file.read_bytes()).hexdigest() in shown.stdout
-    assert "from unet.pth licence CC BY-NC-ND 4.0" in shown.stdout
+    assert "| unet.pth | nc-nd | CC BY-NC-ND 4.0 |" in shown.stdout
 
 
 def test_the_card_says_what_was_imported(file, empty_store):
@@ -230,4 +230,4 @@ def test_an_unknown_model_is_answered_with_the_known_ones(run, empty_store, make
     result = run("show", "publisht")
 
     assert result.exit_code == 2
-    assert "['own']" in result.stderr
+    assert "known are: own" in result.stderr
