@@ -46,6 +46,7 @@ from model.cluster_bootstrap import clustered_interval
 from model.committee import CommitteeMember
 from model.consensus import consensus_of
 from model.metrics import Agreement, Mask, dice
+from model.network_options import NetworkOptions
 from model.training import new_network, train_member
 from model.training_samples import TrainingSample
 from model.universal import UniversalNetwork
@@ -198,7 +199,7 @@ def _scores(member: CommitteeMember, case: CohortCase) -> dict[str, float]:
         [member],
         structures=tuple(truth),
         device=_CPU,
-        options=AnnotateOptions(bf16=True),
+        options=AnnotateOptions(network=NetworkOptions(precision="bfloat16")),
     )
     for result in found:
         drawn = np.zeros(hu.shape, np.bool_)

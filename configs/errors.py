@@ -27,6 +27,7 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     NON_FINITE_LOGITS = "non_finite_logits"
     INFERENCE_FAILED = "inference_failed"
+    WORKER_DIED = "worker_died"
     UNKNOWN_CASE = "unknown_case"
     GRID_MISMATCH = "grid_mismatch"
     FOREIGN_VALUES = "foreign_values"
@@ -91,6 +92,10 @@ class StoppedError(AtlasLoopError):
     def __reduce__(self) -> tuple[type[StoppedError], tuple[str, int]]:
         """Let it pass from one process to another."""
         return type(self), (str(self), self.signal_number)
+
+
+class WorkerError(AtlasLoopError):
+    """The processes that share the work of a command end without doing it."""
 
 
 class SchedulerError(AtlasLoopError):

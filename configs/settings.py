@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PositiveInt,
     ValidationError,
     field_validator,
     model_validator,
@@ -21,6 +22,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from configs.errors import ConfigError
+from configs.inference_profiles import ProfileName
 
 ENV_PREFIX = "ATLASLOOP_"
 # Variables with our prefix that are read elsewhere and are no settings.
@@ -72,15 +74,35 @@ class AnnotateSettings(_Section):
     Attributes:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         autocast: Reduced precision of the networks; ``auto`` takes bfloat16 where it is fast.
-        overlap: Share of a window that neighbours share; unset keeps what the weights came with.
+        precision_tolerance: Reduced precision is not used where, on the first case, it decides on
+            more than this share of a member's foreground otherwise than float32.
+        window_batch: Windows per call of a network; fewer where memory is not enough.
+        profile: Named values of the next four, ``configs.inference_profiles``: ``weights`` keeps
+            what the weights came with, ``reference`` is the CLIP-driven model's own inference,
+            ``abdomenatlas`` AbdomenAtlas'.
+        window: Size in voxels of the working grid.
+        overlap: Share of a window that neighbours share.
+        blending: How windows count where they overlap.
+        body_only: Leave out windows without body.
+        workers: Processes that share the cases; each loads the networks and takes its share of the
+            processor's cores, or one of the GPUs in turn.
+        memory_gb: A case is written while the networks are at the next one only where the
+            probabilities of both take no more than this.
         possibly_missed_probability: A structure nobody segmented is queued as possibly missed when
             some voxel reaches this probability.
     """
 
     device: str = "auto"
     autocast: Literal["auto", "off", "bfloat16", "float16"] = "auto"
+    precision_tolerance: float = Field(default=0.02, gt=0)
     window_batch: int = Field(default=2, ge=1)
+    profile: ProfileName = "weights"
+    window: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
     overlap: float | None = Field(default=None, ge=0, lt=1)
+    blending: Literal["gaussian", "uniform"] | None = None
+    body_only: bool | None = None
+    workers: int = Field(default=1, ge=1)
+    memory_gb: float = Field(default=8.0, gt=0)
     possibly_missed_probability: float = Field(default=0.25, gt=0, lt=1)
 
 

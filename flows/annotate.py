@@ -1,4 +1,4 @@
-"""Annotate every unfinished case with the committee: masks, maps and scores, one case at a time."""
+"""Annotate every unfinished case with the committee: masks, maps and scores, closed once each."""
 
 from __future__ import annotations
 
@@ -6,39 +6,25 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field
 
 import torch
 
-from configs.errors import CaseError, Reason, SomeCasesFailedError
-from configs.settings import AnnotateSettings
-from configs.taxonomy import load_taxonomy
+from configs.errors import CaseError, Reason, SomeCasesFailedError, UsageError
 from flows.case_leases import CaseLeases
-from flows.devices import choose_device, uses_bfloat16
-from flows.limits import volume_limits
+from flows.case_stages import CaseStages, OpenedCase, PredictedCase
+from flows.devices import choose_device
+from flows.member_networks import annotate_options, load_members
+from flows.overlapped import Done, Stages, overlapped
 from flows.progress import Advance, silent
 from flows.runs import recorded_run
-from model.annotate import AnnotateOptions, StructureResult, annotate_volume
-from model.checkpoint import load_checkpoint
-from model.committee import CommitteeMember
-from model.grid import Box as ModelBox
+from model.memory_fault import is_out_of_memory
 from model.throughput import seconds_for, seconds_per_window
-from storage.cases import CaseRow, existing_file, unfinished_cases
-from storage.grid import Box, Grid
-from storage.leases import Lease, at_work
-from storage.masks import EncodedMask, encode_map, encode_mask
+from storage.cases import CaseRow, unfinished_cases
+from storage.leases import at_work
 from storage.model_registry import CommitteeRecord, configured_committee
-from storage.predictions import (
-    CONSENSUS,
-    Manifest,
-    StoredMap,
-    StoredMask,
-    close_case,
-    flat_box,
-    record_failure,
-)
+from storage.predictions import record_failure
 from storage.store import Store
-from storage.volume import Volume
 
 _LOG = logging.getLogger(__name__)
 
@@ -80,32 +66,53 @@ class AnnotateSummary:
             raise SomeCasesFailedError(f"{len(self.failed)} cases failed: {listed}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which of the unfinished cases a run is for.
+
+    Attributes:
+        limit: Stop after so many cases.
+        case_ids: Only these; all when None.
+        retry_failed: Try cases again that failed before.
+    """
+
+    limit: int | None = None
+    case_ids: tuple[str, ...] | None = None
+    retry_failed: bool = False
+
+
 def annotate(
     store: Store,
+    selection: Selection | None = None,
     *,
-    limit: int | None = None,
-    retry_failed: bool = False,
     announce: Callable[[str], None] = _LOG.info,
     advance: Advance = silent,
 ) -> AnnotateSummary:
     """Annotate the cases that the configured committee has not closed.
 
     Each case is read once and closed by one manifest, one journal line and one transaction, so that
-    a kill at any instant loses the case at hand and nothing else.
+    a kill at any instant loses the cases at hand and nothing else. ``annotate.workers`` of the
+    settings says how many processes share the work.
 
     Args:
         store: The workspace.
-        limit: Stop after so many cases.
-        retry_failed: Try cases again that failed before.
+        selection: Which cases; all that are unfinished and have not failed when None.
         announce: Told the time estimate before the first case.
         advance: Told how many cases are done.
 
     Raises:
-        ConfigError: The committee is not complete.
+        ConfigError: The committee is not complete, or the precision that is set is not within its
+            tolerance.
+        UsageError: A case is not known.
         ModelError: A checkpoint does not fit.
         StorageError: The workspace cannot be written to.
     """
-    with annotation_run(store, limit=limit, retry_failed=retry_failed) as run:
+    chosen = selection or Selection()
+    if store.settings.annotate.workers > 1:
+        from flows.annotate_workers import annotate_with_workers
+
+        return annotate_with_workers(store, chosen, announce=announce, advance=advance)
+    with annotation_run(store, chosen) as run:
         if run.cases:
             announce(run.estimate())
         return run.annotate([case.case_id for case in run.cases], advance)
@@ -117,28 +124,63 @@ def empty_summary(store: Store) -> AnnotateSummary:
     return AnnotateSummary(None, committee_id, (), (), (), (), 0.0)
 
 
+def selected_cases(
+    store: Store, committee: CommitteeRecord, selection: Selection
+) -> tuple[CaseRow, ...]:
+    """Return the cases of a run, in the order of registration.
+
+    Raises:
+        UsageError: A case that is asked for is not known.
+    """
+    with store.read() as connection:
+        cases = unfinished_cases(
+            connection, committee.committee_id, retry_failed=selection.retry_failed
+        )
+        known = {row[0] for row in connection.execute("SELECT case_id FROM cases").fetchall()}
+    if selection.case_ids is not None:
+        unknown = sorted(set(selection.case_ids) - known)
+        if unknown:
+            raise UsageError(
+                f"cases are given by id, {', '.join(unknown)} is none of this workspace's; "
+                "`atlasloop queue` and `intake --report` list ids"
+            )
+        cases = [case for case in cases if case.case_id in selection.case_ids]
+    return tuple(cases[: selection.limit])
+
+
+def run_facts(committee: CommitteeRecord, cases: int, device: str) -> dict[str, object]:
+    """Return what the journal says of a run when it starts."""
+    return {
+        "committee": committee.committee_id,
+        "members": [member.to_json() for member in committee.members],
+        "cases": cases,
+        "device": device,
+        "torch": torch.__version__,
+    }
+
+
 @contextmanager
-def annotation_run(
-    store: Store, *, limit: int | None = None, retry_failed: bool = False
-) -> Iterator[AnnotationRun]:
-    """Open a run over the unfinished cases, with the committee loaded once.
+def annotation_run(store: Store, selection: Selection | None = None) -> Iterator[AnnotationRun]:
+    """Open a run over the unfinished cases in this process, with the committee loaded once.
 
     Takes and raises what ``annotate`` does.
     """
     committee = configured_committee(store)
-    with store.read() as connection:
-        cases = unfinished_cases(connection, committee.committee_id, retry_failed=retry_failed)
-    cases = cases[:limit]
+    cases = selected_cases(store, committee, selection or Selection())
     device = choose_device(store.settings.annotate.device)
-    facts = {
-        "committee": committee.committee_id,
-        "members": [member.to_json() for member in committee.members],
-        "cases": len(cases),
-        "device": device.type,
-        "torch": torch.__version__,
-    }
+    facts = run_facts(committee, len(cases), device.type)
     with recorded_run(store, "annotate", facts) as run_id, at_work(store, run_id):
         yield AnnotationRun(store, committee, run_id, device, cases)
+
+
+@dataclass(slots=True)
+class _Outcomes:
+    """What became of the cases so far."""
+
+    closed: dict[str, None] = field(default_factory=dict)
+    closed_elsewhere: dict[str, None] = field(default_factory=dict)
+    held: dict[str, None] = field(default_factory=dict)
+    failed: dict[str, FailedCase] = field(default_factory=dict)
 
 
 class AnnotationRun:
@@ -148,28 +190,42 @@ class AnnotationRun:
         self,
         store: Store,
         committee: CommitteeRecord,
-        run_id: str,
+        worker: str,
         device: torch.device,
         cases: Sequence[CaseRow],
     ) -> None:
+        """Load the networks.
+
+        Args:
+            store: The workspace.
+            committee: Who votes.
+            worker: The run's id, or that of one of its workers; it is ``at_work``.
+            device: Where to compute.
+            cases: What there is to do, for all workers of the run.
+        """
         settings = store.settings.annotate
-        self.run_id = run_id
+        self.run_id = worker
         self.cases = tuple(cases)
-        self._outcomes: dict[str, Lease | FailedCase] = {}
+        self._outcomes = _Outcomes()
         self._seconds = 0.0
         self._store = store
         self._committee = committee
         self._device = device
         self._members = load_members(committee, settings, device)
-        self._leases = CaseLeases(store, committee.committee_id, run_id)
-        self._options = AnnotateOptions(
-            batch_size=settings.window_batch, bf16=uses_bfloat16(settings.autocast, device)
+        self._leases = CaseLeases(store, committee.committee_id, worker)
+        self._stages = CaseStages(
+            store,
+            committee,
+            self._members,
+            device=device,
+            options=annotate_options(settings, device),
         )
 
     def estimate(self) -> str:
         """Return how long the cases will take at most, from the measured time of one window."""
+        precision = self._stages.options.network.precision
         per_window = [
-            seconds_per_window(member, self._device, bf16=self._options.bf16)
+            seconds_per_window(member, self._device, precision=precision)
             for member in self._members
         ]
         total = sum(
@@ -179,131 +235,102 @@ class AnnotationRun:
         )
         return (
             f"{len(self.cases)} cases, {len(self._members)} members on {self._device}: the "
-            f"networks need at most about {_duration(total)}; windows without body are skipped"
+            f"networks need at most about {duration(total)}; windows without body are skipped"
         )
 
-    def annotate(self, case_ids: Collection[str], advance: Advance = silent) -> AnnotateSummary:
+    def annotate(
+        self, case_ids: Collection[str], advance: Advance = silent, *, overlap: bool = True
+    ) -> AnnotateSummary:
         """Annotate these of the run's cases in order; a failing one is recorded and the next comes.
 
         Calling it again with the same cases tries those again that it has not closed.
+
+        Args:
+            case_ids: The cases.
+            advance: Told how many are done.
+            overlap: Read and write cases while the networks are at others.
         """
         started = time.monotonic()
-        todo = [case for case in self.cases if case.case_id in case_ids and not self._closed(case)]
-        advance(0, len(todo))
-        for number, case in enumerate(todo, start=1):
-            self._outcomes[case.case_id] = self._annotate_or_fail(case)
-            advance(number, len(todo))
+        wanted = set(case_ids) - self._outcomes.closed.keys()
+        todo = {case.case_id: case for case in self.cases if case.case_id in wanted}
+        advance(0, total := len(todo))
+        with self._leases.kept():
+            work = overlapped(self._work(todo, overlap=overlap))
+            for number, done in enumerate(work, start=1):
+                self._note(done)
+                advance(number, total)
+        advance(total, total)
         self._seconds += time.monotonic() - started
         return self.summary(case_ids)
 
     def summary(self, case_ids: Collection[str] | None = None) -> AnnotateSummary:
         """Return what became of these cases so far, or of all when None."""
-        wanted = {
-            case_id: outcome
-            for case_id, outcome in self._outcomes.items()
-            if case_ids is None or case_id in case_ids
-        }
 
-        def that_are(lease: Lease) -> tuple[str, ...]:
-            return tuple(case_id for case_id, outcome in wanted.items() if outcome is lease)
+        def asked(found: Collection[str]) -> tuple[str, ...]:
+            return tuple(one for one in found if case_ids is None or one in case_ids)
 
+        outcomes = self._outcomes
         return AnnotateSummary(
             self.run_id,
             self._committee.committee_id,
-            closed=that_are(Lease.TAKEN),
-            closed_elsewhere=that_are(Lease.CLOSED),
-            held_elsewhere=that_are(Lease.HELD),
-            failed=tuple(case for case in wanted.values() if isinstance(case, FailedCase)),
+            closed=asked(outcomes.closed),
+            closed_elsewhere=asked(outcomes.closed_elsewhere),
+            held_elsewhere=asked(outcomes.held),
+            failed=tuple(outcomes.failed[name] for name in asked(outcomes.failed)),
             seconds=self._seconds,
         )
 
-    def _closed(self, case: CaseRow) -> bool:
-        return self._outcomes.get(case.case_id) is Lease.TAKEN
+    def _work(
+        self, todo: dict[str, CaseRow], *, overlap: bool
+    ) -> Stages[CaseRow, OpenedCase, PredictedCase, bool]:
+        def take() -> CaseRow | None:
+            offer = self._leases.take_next(list(todo))
+            for name in (*offer.closed, *offer.held, *offer.failed):
+                todo.pop(name)
+            self._outcomes.closed_elsewhere.update(dict.fromkeys(offer.closed))
+            self._outcomes.held.update(dict.fromkeys(offer.held))
+            return None if offer.case_id is None else todo.pop(offer.case_id)
 
-    def _annotate_or_fail(self, case: CaseRow) -> Lease | FailedCase:
-        """Close a case that is free (TAKEN); else return why it was not, or how it failed."""
-        lease = self._leases.take(case.case_id)
-        if lease is not Lease.TAKEN:
-            return lease
+        def alone(opened: OpenedCase) -> bool:
+            # Two cases' probabilities at once, of which the second is about to be made.
+            return 2 * self._stages.probability_bytes(opened.case) > self._memory_bytes
+
+        return Stages(
+            take=take,
+            read=self._stages.read,
+            compute=self._stages.predict,
+            finish=lambda predicted: self._stages.close(predicted, self._leases, self.run_id),
+            alone=alone,
+            overlap=overlap,
+        )
+
+    @property
+    def _memory_bytes(self) -> float:
+        return self._store.settings.annotate.memory_gb * 1e9
+
+    def _note(self, done: Done[CaseRow, bool]) -> None:
+        """Keep what became of a case, or raise what no other case would fare better with."""
+        case_id, outcomes = done.item.case_id, self._outcomes
+        outcomes.failed.pop(case_id, None)
+        outcomes.held.pop(case_id, None)
         try:
-            return Lease.TAKEN if self._annotate(case) else Lease.CLOSED
-        except CaseError as error:
-            return self._fail(case, error.reason, str(error))
-        except torch.OutOfMemoryError as error:
-            return self._fail(case, Reason.OUT_OF_MEMORY, str(error))
-        except MemoryError:
-            return self._fail(case, Reason.OUT_OF_MEMORY, "the host's memory is full")
-        except RuntimeError as error:
-            _LOG.exception("%s failed", case.case_id)
-            return self._fail(case, Reason.INFERENCE_FAILED, str(error))
+            closed = done.result()
+        except (CaseError, RuntimeError, MemoryError) as error:
+            outcomes.failed[case_id] = self._failed(done.item, error)
+            return
+        found = outcomes.closed if closed else outcomes.closed_elsewhere
+        found[case_id] = None
 
-    def _annotate(self, case: CaseRow) -> bool:
-        started = time.monotonic()
-        with self._leases.kept(case.case_id):
-            manifest = self._compute(case)
-        seconds = time.monotonic() - started
-        _LOG.info("%s annotated in %.1f s", case.case_id, seconds)
-        return close_case(self._store, manifest, run_id=self.run_id, seconds=seconds)
-
-    def _compute(self, case: CaseRow) -> Manifest:
-        file = existing_file(case)
-        volume = Volume.open(file.path, limits=volume_limits(self._store.settings.intake))
-        results = annotate_volume(
-            volume.read_ras(expected_sha256=file.sha256),
-            volume.grid.ras_spacing_mm,
-            self._members,
-            taxonomy=load_taxonomy(),
-            device=self._device,
-            options=self._options,
-        )
-        return self._manifest(case.case_id, volume.grid, results)
-
-    def _manifest(self, case_id: str, grid: Grid, results: Iterator[StructureResult]) -> Manifest:
-        masks: list[StoredMask] = []
-        maps: list[StoredMap] = []
-        scores = []
-        for result in results:
-            scores.extend(asdict(row) for row in result.scores)
-            if result.box is not None:
-                box = _storage_box(result.box)
-                masks.extend(self._store_masks(result, box, grid))
-                maps.extend(self._store_maps(result, box, grid))
-        return Manifest(
-            case_id=case_id,
-            committee_id=self._committee.committee_id,
-            members=tuple(member.to_json() for member in self._committee.members),
-            grid=grid,
-            masks=tuple(masks),
-            maps=tuple(maps),
-            scores=tuple(scores),
-        )
-
-    def _store_masks(self, result: StructureResult, box: Box, grid: Grid) -> Iterator[StoredMask]:
-        voters = {CONSENSUS: result.consensus, **result.masks}
-        for member, mask in voters.items():
-            if mask is None:
-                continue
-            encoded = encode_mask(mask, box, grid)
-            if (stored := self._put(encoded)) is not None:
-                digest, crop = stored
-                yield StoredMask(member, result.structure, digest, flat_box(crop), encoded.voxels)
-
-    def _store_maps(self, result: StructureResult, box: Box, grid: Grid) -> Iterator[StoredMap]:
-        maps = {"uncertainty": result.uncertainty, "disagreement": result.disagreement}
-        for kind, values in maps.items():
-            if values is None:
-                continue
-            if (stored := self._put(encode_map(values, box, grid))) is not None:
-                digest, crop = stored
-                yield StoredMap(kind, result.structure, digest, flat_box(crop))
-
-    def _put(self, encoded: EncodedMask) -> tuple[str, Box] | None:
-        if encoded.data is None or encoded.box is None:
-            return None
-        return self._store.objects.put(encoded.data), encoded.box
-
-    def _fail(self, case: CaseRow, reason: Reason, message: str) -> FailedCase:
+    def _failed(self, case: CaseRow, error: CaseError | RuntimeError | MemoryError) -> FailedCase:
+        if isinstance(error, CaseError):
+            reason, message = error.reason, str(error)
+        elif is_out_of_memory(error):
+            reason, message = Reason.OUT_OF_MEMORY, str(error) or "the host's memory is full"
+        else:
+            _LOG.error("%s failed", case.case_id, exc_info=error)
+            reason, message = Reason.INFERENCE_FAILED, str(error)
         _LOG.warning("%s failed: %s", case.case_id, reason)
+        self._leases.forget(case.case_id)
         record_failure(
             self._store,
             case.case_id,
@@ -314,38 +341,8 @@ class AnnotationRun:
         return FailedCase(case.case_id, reason, message)
 
 
-def load_members(
-    committee: CommitteeRecord, settings: AnnotateSettings, device: torch.device
-) -> list[CommitteeMember]:
-    """Load the committee's networks onto a device, in evaluation mode.
-
-    Raises:
-        ModelError: A checkpoint is damaged or of another kind.
-    """
-    members = []
-    for record in committee.members:
-        loaded = load_checkpoint(record.path)
-        inference = loaded.inference
-        if settings.overlap is not None:
-            inference = replace(inference, overlap=settings.overlap)
-        members.append(
-            CommitteeMember(
-                name=record.name,
-                family=record.family,
-                network=loaded.network.to(device).eval(),
-                inference=inference,
-                structures=loaded.network.structures,
-            )
-        )
-    return members
-
-
-def _storage_box(box: ModelBox) -> Box:
-    i, j, k = zip(box.start, box.stop, strict=True)
-    return (i, j, k)
-
-
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in words that fit its size."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

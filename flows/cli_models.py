@@ -20,7 +20,7 @@ from flows.cli_options import (
 from flows.tables import print_json, print_line, print_table, warn
 
 if TYPE_CHECKING:
-    from flows.annotate import AnnotateSummary
+    from flows.annotate import AnnotateSummary, Selection
     from flows.retrain import RetrainSummary
     from flows.retrain_options import RetrainOptions
     from flows.train import TrainSummary
@@ -133,6 +133,13 @@ def annotate(
     workspace: WorkspaceOption = HERE,
     device: DeviceOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many cases.")] = None,
+    cases: Annotated[
+        list[str] | None,
+        typer.Option("--cases", help="Only these: an id, or a text file with an id a line."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that share the cases.")
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write the summary as JSON here.")] = None,
     *,
     retry_failed: Annotated[
@@ -149,11 +156,12 @@ def annotate(
     """
     from flows.reports import print_annotation, write_report
 
-    store = open_store(workspace, _device_flag(device))
+    store = open_store(workspace, _annotate_flags(device, workers))
+    selection = _selection(limit, cases, retry_failed=retry_failed)
     if _as_flow(prefect=prefect):
         summary = _annotate_as_flow(store, device, limit, retry_failed=retry_failed)
     else:
-        summary = _annotate_here(store, limit, retry_failed=retry_failed)
+        summary = _annotate_here(store, selection)
     if report is not None:
         write_report(report, summary)
     if as_json:
@@ -327,16 +335,16 @@ def _annotate_as_flow(
     return summary or empty_summary(store)
 
 
-def _annotate_here(store: Store, limit: int | None, *, retry_failed: bool) -> AnnotateSummary:
+def _annotate_here(store: Store, selection: Selection) -> AnnotateSummary:
     from flows.annotate import annotate as run
     from flows.progress import shown
+    from flows.stop_signals import raising_on_sigterm
     from flows.triage import triage as rank
 
-    with shown("annotate") as advance:
+    with raising_on_sigterm(), shown("annotate") as advance:
         summary = run(
             store,
-            limit=limit,
-            retry_failed=retry_failed,
+            selection,
             announce=lambda text: typer.echo(text, err=True),
             advance=advance,
         )
@@ -366,5 +374,17 @@ def _retrain_here(store: Store, options: RetrainOptions) -> RetrainSummary:
         return run(store, options, advance=advance)
 
 
-def _device_flag(device: str | None) -> dict[str, Any]:
-    return {} if device is None else {"annotate": {"device": device}}
+def _annotate_flags(device: str | None, workers: int | None) -> dict[str, Any]:
+    given = {"device": device, "workers": workers}
+    return {"annotate": {name: value for name, value in given.items() if value is not None}}
+
+
+def _selection(limit: int | None, cases: list[str] | None, *, retry_failed: bool) -> Selection:
+    from flows.annotate import Selection
+
+    named: list[str] = []
+    for given in cases or []:
+        path = Path(given)
+        named += path.read_text().split() if path.is_file() else [given]
+    case_ids = None if cases is None else tuple(named)
+    return Selection(limit=limit, case_ids=case_ids, retry_failed=retry_failed)

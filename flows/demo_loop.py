@@ -12,9 +12,10 @@ import numpy as np
 from configs.simulated_reader import load_reader_skill
 from configs.taxonomy import shipped_taxonomy
 from flows.agreement import PairAgreement, agreement
-from flows.annotate import AnnotateSummary, annotate, load_members
+from flows.annotate import AnnotateSummary, annotate
 from flows.fine_tune import FineTuneJob, fine_tune_all
 from flows.gate import Contender, case_outcomes, running
+from flows.member_networks import load_members
 from flows.progress import Advance, silent
 from flows.retrain import (
     RetrainOptions,

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 
 from configs.errors import ConfigError
+from model.network_options import Precision
 
 Autocast = Literal["auto", "off", "bfloat16", "float16"]
 
@@ -41,6 +42,11 @@ def training_precision(
     if autocast == "float16":
         return "float16"
     return "bfloat16" if uses_bfloat16(autocast, device) else None
+
+
+def inference_precision(autocast: Autocast, device: torch.device) -> Precision:
+    """Return in which type networks multiply when they annotate."""
+    return training_precision(autocast, device) or "float32"
 
 
 def uses_bfloat16(autocast: Autocast, device: torch.device) -> bool:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from configs.taxonomy import load_taxonomy
-from flows.annotate import existing_file
-from flows.devices import choose_device, uses_bfloat16
+from flows.devices import choose_device
 from flows.limits import volume_limits
+from flows.member_networks import annotate_options
 from flows.progress import Advance, silent
 from model.annotate import AnnotateOptions
 from model.committee import CommitteeMember
@@ -20,7 +20,7 @@ from model.gate import GateObservation, Outcomes
 from model.gate_outcomes import count_lesions, outcomes
 from model.grid import Box
 from model.metrics import Mask
-from storage.cases import CaseRow
+from storage.cases import CaseRow, existing_file
 from storage.grid import Grid
 from storage.label_masks import read_label_crop
 from storage.labels import LabelMask
@@ -204,5 +204,4 @@ def running(store: Store) -> Running:
     """Return device and options of the settings."""
     settings = store.settings.annotate
     device = choose_device(settings.device)
-    bf16 = uses_bfloat16(settings.autocast, device)
-    return device, AnnotateOptions(batch_size=settings.window_batch, bf16=bf16)
+    return device, annotate_options(settings, device)

@@ -8,8 +8,9 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from typing import TypeVar
 
 J = TypeVar("J")
@@ -67,6 +68,73 @@ def started(
         except BaseException:
             held.close()
             raise
+
+
+class Workers:
+    """Long-lived processes, each watched: who starts them sees which one died, and of what.
+
+    A context manager; they end with it, with whoever started them, and say nothing on Ctrl-C.
+    """
+
+    def __init__(self) -> None:
+        self._spawn = multiprocessing.get_context("spawn")
+        self._watched, self._held = self._spawn.Pipe(duplex=False)
+        self._started: dict[SpawnProcess, Connection] = {}
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+        for process in self._started:
+            process.join()
+        self._watched.close()
+
+    def start(self, function: Callable[[J], None], job: J) -> SpawnProcess:
+        """Start one more process.
+
+        Args:
+            function: Defined at the top of a module.
+            job: A value that can be pickled.
+        """
+        received, sent = self._spawn.Pipe(duplex=False)
+        process = self._spawn.Process(
+            target=_report, args=(self._watched, sent, function, job), daemon=True
+        )
+        with _ctrl_c_kept_from_children():
+            process.start()
+        sent.close()
+        self._started[process] = received
+        return process
+
+    def ended(self, timeout_s: float) -> list[SpawnProcess]:
+        """Wait until a process ends, or for so long, and return those that ended since last time.
+
+        Raises:
+            Exception: What the function of a process raised.
+        """
+        living = {process.sentinel: process for process in self._started}
+        ended = [living[one] for one in wait(list(living), timeout_s) if isinstance(one, int)]
+        for process in ended:
+            process.join()
+            with self._started.pop(process) as received:
+                if received.poll():
+                    with suppress(EOFError):
+                        raise received.recv()
+        return ended
+
+    def __bool__(self) -> bool:
+        """Whether any process is at work."""
+        return bool(self._started)
+
+
+def _report(watched: Connection, sent: Connection, function: Callable[[J], None], job: J) -> None:
+    """Run a worker's function, and send what it raises."""
+    _end_with(watched)
+    try:
+        function(job)
+    except Exception as error:  # noqa: BLE001 raised again by whoever started the worker
+        sent.send(error)
 
 
 def _end_with(watched: Connection) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import UsageError
-from flows.annotate import load_members
 from flows.devices import choose_device, uses_bfloat16
 from flows.fine_tune import FineTuneJob, fine_tune_all
 from flows.gate import Contender, Rivals, observe, running
+from flows.member_networks import load_members
 from flows.progress import Advance, silent
 from flows.retrain_options import RetrainOptions
 from flows.runs import recorded_run

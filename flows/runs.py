@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from storage.store import Store
@@ -44,7 +43,7 @@ def recorded_run(store: Store, verb: str, facts: dict[str, Any]) -> Iterator[str
     facts = {**facts, "versions": code_versions(), **({"started_by": starter} if starter else {})}
     with store.transaction() as transaction:
         transaction.record("run.started", {"run_id": run_id, "verb": verb, "facts": facts})
-    with _logged(store.workspace.runs_path / f"{run_id}.jsonl"):
+    with logged_run(store, run_id):
         logging.getLogger(__name__).info("%s started", verb)
         yield run_id
         logging.getLogger(__name__).info("%s ended", verb)
@@ -56,7 +55,9 @@ def code_versions() -> dict[str, str]:
 
 
 @contextmanager
-def _logged(path: Path) -> Iterator[None]:
+def logged_run(store: Store, name: str) -> Iterator[None]:
+    """Write what is logged in this process to ``runs/<name>.jsonl``, a JSON object a line."""
+    path = store.workspace.runs_path / f"{name}.jsonl"
     path.parent.mkdir(exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(_JsonLines())

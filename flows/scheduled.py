@@ -251,11 +251,11 @@ def _annotate_unfinished(
     """Annotate in chunks; None when nothing is unfinished, found out without loading PyTorch."""
     if not _has_unfinished(store, retry_failed=retry_failed):
         return None
-    from flows.annotate import annotation_run
+    from flows.annotate import Selection, annotation_run
 
     with (
         started_by(prefect_flow_run=flow_run.get_id()),
-        annotation_run(store, limit=limit, retry_failed=retry_failed) as run,
+        annotation_run(store, Selection(limit=limit, retry_failed=retry_failed)) as run,
     ):
         get_run_logger().info("run %s: %s", run.run_id, run.estimate())
         _annotate_in_chunks(store, run, chunk_size)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
+from configs.errors import StoppedError
+
 StopAsked = Callable[[], int | None]
 """Returns the number of the signal that asked to stop, else None."""
 
@@ -35,6 +37,28 @@ def stop_signals() -> Iterator[StopAsked]:
         yield lambda: asked[0] if asked else None
     finally:
         _restore(before)
+
+
+@contextmanager
+def raising_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise StoppedError in the block, as Ctrl-C raises KeyboardInterrupt.
+
+    Outside of the main thread, where Python takes no signals, nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise StoppedError(
+            "stopped by SIGTERM; what was finished is kept, run the same command to go on", number
+        )
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _restore(handlers: Mapping[signal.Signals, object]) -> None:

@@ -12,7 +12,8 @@ from typing import NoReturn
 import torch
 
 from configs.errors import CaseError, Reason, SomeCasesFailedError, UsageError
-from flows.devices import choose_device, uses_bfloat16
+from flows.devices import choose_device
+from flows.member_networks import network_options
 from flows.progress import Advance, silent
 from flows.runs import recorded_run
 from flows.validation_cases import CaseSource, CaseSources, cohort_cases, workspace_cases
@@ -146,8 +147,7 @@ def _validation(
     measured = ValidationOptions(
         surface=options.surface,
         size_limits=options.size_limits,
-        batch_size=settings.window_batch,
-        bf16=uses_bfloat16(settings.autocast, device),
+        network=network_options(settings, device),
         seed=options.seed,
     )
     member = load_validated(store, model, device)

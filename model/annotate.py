@@ -15,9 +15,10 @@ from model.committee import CommitteeMember, check_committee
 from model.exclusive_overlap import ClaimScore, claim_scores, collect_claims
 from model.grid import Box, Grid, Triple, volume_grid
 from model.native_maps import Vote, foreground_box, native_maps
+from model.network_options import DEFAULT, NetworkOptions
 from model.score_rows import NativeScores, empty_rows
 from model.scores import THRESHOLD, Bytes, Mask, ScoreRow, entropy_map
-from model.working_prediction import predict_members, votes_on
+from model.working_prediction import WorkingPrediction, predict_members, votes_on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,21 +27,17 @@ class AnnotateOptions:
 
     Attributes:
         structures: What to annotate; all of the taxonomy when None.
-        batch_size: Windows per call of a network.
-        bf16: Run the networks under bfloat16 autocast.
+        network: How the networks run.
         margin_mm: What a box keeps round the members' foreground.
         border_mm: Half width of the band in which ``entropy_border`` is averaged.
     """
 
     structures: tuple[str, ...] | None = None
-    batch_size: int = 1
-    bf16: bool = False
+    network: NetworkOptions = DEFAULT
     margin_mm: float = 3.0
     border_mm: float = 3.0
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UsageError(f"batch_size must be at least 1, got {self.batch_size}")
         if self.margin_mm < 0 or self.border_mm <= 0:
             raise UsageError(
                 f"margin_mm must be 0 or more and border_mm positive, got {self.margin_mm} and "
@@ -85,18 +82,31 @@ def annotate_volume(
 ) -> Iterator[StructureResult]:
     """Yield the result of every covered structure, in the taxonomy's order.
 
-    All networks run before the first result comes: overlap with exclusive neighbours needs all
-        masks.
-    Probabilities then stay as bytes at working resolution, and only one structure at a time is
-    brought to the native grid, inside its box, in slabs. No float tensor of all structures exists
+    The same as ``predict_volume(...).results()``; takes and raises what these do.
+    """
+    return predict_volume(
+        hu, spacing_mm, members, taxonomy=taxonomy, device=device, options=options
+    ).results()
+
+
+def predict_volume(
+    hu: npt.NDArray[np.int16],
+    spacing_mm: Triple,
+    members: Sequence[CommitteeMember],
+    *,
+    taxonomy: Taxonomy,
+    device: torch.device,
+    options: AnnotateOptions | None = None,
+) -> VolumePrediction:
+    """Run all networks over a volume; afterwards the volume is not needed any more.
+
+    They run before the first result comes: overlap with exclusive neighbours needs all masks.
+    Probabilities stay as bytes at working resolution. No float tensor of all structures exists
     beyond one window's thickness.
 
-    Peak memory in bytes, for M members of Q structures, V native voxels, W working voxels and the
-    largest box of N native voxels: the caller's volume ``2 * V``; every member's probabilities
-    ``M * Q * W``; claims ``(M + 1) * Q * W / 8``; and the larger of two stages: a member's run,
-    with ``9 * W`` for the volume and the body beside the sliding window's own (see
-    ``predict_probabilities``), or a structure at a time, about ``(2 * M + 7) * N``, and ``(M + 3)
-    * N`` of a result that the caller still holds when it asks for the next.
+    Peak memory in bytes, for M members of Q structures, V native and W working voxels: the caller's
+    volume ``2 * V``; every member's probabilities ``M * Q * W``; and a member's run, with ``9 * W``
+    for the volume and the body beside the sliding window's own (see ``predict_probabilities``).
     ``benchmarks/annotate_memory.py`` measures it.
 
     On a CPU two runs with the same number of threads give the same bytes.
@@ -121,8 +131,48 @@ def annotate_volume(
     covered = taxonomy.select(tuple(known))
     if chosen.structures is not None:
         covered = tuple(name for name in taxonomy.select(chosen.structures) if name in known)
-    run = _Run(grid, taxonomy, device, chosen)
-    return _results(hu, members, covered, run)
+    predictions = predict_members(
+        hu, spacing_mm, members, structures=covered, device=device, options=chosen.network
+    )
+    return VolumePrediction(tuple(predictions), covered, _Run(grid, taxonomy, device, chosen))
+
+
+@dataclass(frozen=True, slots=True)
+class VolumePrediction:
+    """What a committee predicts for one volume, on the members' working grids.
+
+    Attributes:
+        members: The members' probabilities, in the committee's order.
+        structures: What some member covers, in the taxonomy's order.
+    """
+
+    members: tuple[WorkingPrediction, ...]
+    structures: tuple[str, ...]
+    _run: _Run
+
+    @property
+    def saved_memory(self) -> tuple[str, ...]:
+        """What was done where memory was not enough, in words."""
+        return tuple(text for member in self.members for text in member.saved_memory)
+
+    def results(self) -> Iterator[StructureResult]:
+        """Yield the result of every structure, in order.
+
+        One structure at a time is brought to the native grid, inside its box, in slabs.
+
+        Peak memory in bytes beside the members' probabilities, with M, Q and W as of
+        ``predict_volume`` and the largest box of N native voxels: claims ``(M + 1) * Q * W / 8``,
+        about ``(2 * M + 7) * N``, and ``(M + 3) * N`` of a result that the caller still holds when
+        it asks for the next.
+
+        Raises:
+            CaseError: Memory is not enough.
+        """
+        claims = collect_claims(self.members, self.structures, self._run.device)
+        for structure in self.structures:
+            votes = votes_on(self.members, structure)
+            exclusive = self._run.taxonomy[structure].exclusive
+            yield _result(structure, votes, claim_scores(structure, claims, exclusive), self._run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,27 +183,6 @@ class _Run:
     taxonomy: Taxonomy
     device: torch.device
     options: AnnotateOptions
-
-
-def _results(
-    hu: npt.NDArray[np.int16],
-    members: Sequence[CommitteeMember],
-    structures: Sequence[str],
-    run: _Run,
-) -> Iterator[StructureResult]:
-    predictions = predict_members(
-        hu,
-        run.grid.spacing_mm,
-        members,
-        structures=structures,
-        device=run.device,
-        batching=(run.options.batch_size, run.options.bf16),
-    )
-    claims = collect_claims(predictions, structures, run.device)
-    for structure in structures:
-        votes = votes_on(predictions, structure)
-        exclusive = run.taxonomy[structure].exclusive
-        yield _result(structure, votes, claim_scores(structure, claims, exclusive), run)
 
 
 def _result(

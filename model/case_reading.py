@@ -82,7 +82,7 @@ def read_case(
         [member],
         structures=taxonomy.select((*annotated, *hosts)),
         device=device,
-        batching=(options.batch_size, options.bf16),
+        options=options.network,
     )
     reader = _Reader(case, prediction, device, options)
     read = [reader.read(name) for name in annotated]

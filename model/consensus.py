@@ -52,9 +52,8 @@ def consensus_of(
     """
     check_committee(members)
     grid = volume_grid(hu, spacing_mm)
-    batching = (options.batch_size, options.bf16)
     predictions = predict_members(
-        hu, spacing_mm, members, structures=structures, device=device, batching=batching
+        hu, spacing_mm, members, structures=structures, device=device, options=options.network
     )
     for structure in structures:
         votes = votes_on(predictions, structure)

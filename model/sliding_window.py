@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from configs.errors import CaseError, Reason
 from model.grid import Shape
+from model.network_options import Blending, NetworkOptions
 
 Predictor = Callable[[Tensor], Tensor]
 
@@ -28,14 +29,10 @@ class Windowing:
     Attributes:
         patch: Window size in working voxels.
         overlap: Share of a window that its neighbour covers too, in [0, 1).
-        batch_size: Windows per call of the network.
-        bf16: Run the network under bfloat16 autocast; blending stays float32.
     """
 
     patch: Shape
     overlap: float = 0.5
-    batch_size: int = 1
-    bf16: bool = False
 
 
 def predict_probabilities(
@@ -45,26 +42,28 @@ def predict_probabilities(
     *,
     structures: int,
     windowing: Windowing,
+    options: NetworkOptions | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Return every structure's probability in every voxel of a working volume.
 
-    Windows are visited slice layer by slice layer. Gaussian-weighted logits are summed in a ring
+    Windows are visited slice layer by slice layer. Weighted logits are summed in a ring
     that is one window thick; slices that no later window touches are divided by their weights,
     passed through the sigmoid and stored. Windows without body are skipped; what no window touches
     is 0.
 
     Peak memory in bytes, for Q structures, a (padded) volume I x J x K, a patch a x b x c, batch B:
-    the ring ``4 * (Q + 1) * I * J * c``, the image ``4 * I * J * K`` (twice when it must be
-    padded), the network's own use with its logits ``4 * B * Q * a * b * c``, all on the image's
-    device, and the result ``Q * I * J * K`` on the host. Only the image and the result grow with
-    K.
+    the ring ``4 * (Q + 1) * I * J * c`` on the image's device, or on the host with
+    ``options.host_sums``; on the image's device the image ``4 * I * J * K`` (twice when it must be
+    padded) and the network's own use with its logits ``4 * B * Q * a * b * c``; and the result ``Q
+    * I * J * K`` on the host. Only the image and the result grow with K.
 
     Args:
         image: Network input, shape (I, J, K), float32.
         body: Where there is body, same shape.
         predict: Images (B, 1, a, b, c) to logits (B, Q, a, b, c).
         structures: Q, the number of logits.
-        windowing: Size, overlap and batches.
+        windowing: Size and overlap.
+        options: How the network runs; the defaults when None.
 
     Returns:
         uint8 of shape (Q, I, J, K): 255 * probability, rounded, exact halves down, so that a value
@@ -77,16 +76,20 @@ def predict_probabilities(
         Averaging logits with a Gaussian of sigma = patch / 8: the reference's inference
         (reference-model 5.1) through MONAI's sliding window; the ring is ours.
     """
-    before, padded_image, padded_body = _pad_to_patch(image, body, windowing.patch)
-    ring = _Ring(structures, _shape3(padded_image), windowing.patch[2], image.device)
+    chosen = options or NetworkOptions()
+    everywhere = body if chosen.body_only else np.ones(image.shape, np.bool_)
+    before, padded_image, padded_body = _pad_to_patch(image, everywhere, windowing.patch)
+    summed_on = torch.device("cpu") if chosen.host_sums else image.device
+    ring = _Ring(structures, _shape3(padded_image), windowing.patch[2], summed_on)
     result = np.zeros((structures, *image.shape), np.uint8)
-    weight = gaussian_weight(windowing.patch).to(image.device)
+    weight = window_weight(windowing.patch, chosen.blending).to(summed_on)
     with torch.inference_mode():
         for layer in _layers(padded_body, windowing):
-            for corners in _batches(layer.corners, windowing.batch_size):
-                logits = _run(padded_image, corners, predict, windowing)
+            for corners in _batches(layer.corners, chosen.batch_size):
+                with chosen.autocast(image.device):
+                    logits = predict(_windows(padded_image, corners, windowing.patch))
                 for corner, window in zip(corners, logits, strict=True):
-                    ring.add_in_place(window, weight, corner)
+                    ring.add_in_place(window.to(summed_on), weight, corner)
             for start, stop, index, values in ring.finish_in_place(layer.start, layer.stop):
                 _store_in_place(result[index], values, before, start, stop)
     return result
@@ -110,8 +113,10 @@ def window_count(shape: Shape, windowing: Windowing) -> int:
     return i * j * k
 
 
-def gaussian_weight(patch: Shape) -> Tensor:
-    """Return a window's blending weights: a Gaussian of sigma = patch / 8, with a floor."""
+def window_weight(patch: Shape, blending: Blending = "gaussian") -> Tensor:
+    """Return a window's weights: 1, or a Gaussian of sigma = patch / 8, with a floor."""
+    if blending == "uniform":
+        return torch.ones(patch)
     weight = torch.ones(())
     for size in patch:
         offset = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
@@ -193,13 +198,9 @@ def _layers(body: npt.NDArray[np.bool_], windowing: Windowing) -> Iterator[_Laye
         yield _Layer(k, stop, corners)
 
 
-def _run(
-    image: Tensor, corners: Sequence[Shape], predict: Predictor, windowing: Windowing
-) -> Tensor:
-    a, b, c = windowing.patch
-    windows = [image[i : i + a, j : j + b, k : k + c] for i, j, k in corners]
-    with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=windowing.bf16):
-        return predict(torch.stack(windows).unsqueeze(1))
+def _windows(image: Tensor, corners: Sequence[Shape], patch: Shape) -> Tensor:
+    a, b, c = patch
+    return torch.stack([image[i : i + a, j : j + b, k : k + c] for i, j, k in corners])[:, None]
 
 
 def _pad_to_patch(

@@ -7,16 +7,19 @@ import time
 import torch
 
 from model.committee import CommitteeMember
+from model.network_options import Precision, autocast
 from model.resample import Triple, working_shape
 from model.sliding_window import Windowing, window_count
 
 _TIMED_WINDOWS = 2
 
 
-def seconds_per_window(member: CommitteeMember, device: torch.device, *, bf16: bool) -> float:
+def seconds_per_window(
+    member: CommitteeMember, device: torch.device, *, precision: Precision
+) -> float:
     """Return the time of one forward pass over a window, after one pass to warm up."""
     image = torch.zeros((1, 1, *member.inference.patch), device=device)
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+    with torch.inference_mode(), autocast(device, precision):
         _wait(member.network(image, None))
         started = time.perf_counter()
         for _ in range(_TIMED_WINDOWS):

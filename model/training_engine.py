@@ -15,8 +15,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from model.activation_checkpointing import checkpointed
 from model.batch_loss import BatchLoss, balance_at
+from model.memory_fault import is_out_of_memory
 from model.optimizer import build_optimizer, set_learning_rate_in_place
-from model.training_memory import TrainingMemoryError, is_out_of_memory
+from model.training_memory import TrainingMemoryError
 from model.training_patches import TrainingBatch
 from model.training_settings import TrainingSettings
 from model.universal import UniversalNetwork

@@ -83,16 +83,6 @@ class TrainingMemoryError(ModelError):
         self.step = step
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of PyTorch or Python says that memory is full, on any device."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "can't allocate memory" in text or "not enough memory" in text or "out of memory" in text
-    )
-
-
 def surely_fits(settings: TrainingSettings, free_bytes: int) -> bool:
     """Whether a training is so small that nothing need be estimated."""
     i, j, k = settings.inference.patch

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from model.grid import Triple
 from model.lesion_candidates import LOW_PROBABILITY
 from model.lesion_curve import THRESHOLDS
+from model.network_options import DEFAULT, NetworkOptions
 from model.placed_crop import Mask, PlacedMask, cropped
 
 
@@ -49,8 +50,7 @@ class ValidationOptions:
         low_probability: Above it, voxels belong to a lesion's candidate.
         thresholds: Of the candidates' peaks; none below ``low_probability``.
         size_limits: Leave out candidates of no more than ``least_lesion_mm3`` of the settings.
-        batch_size: Windows per call of the network.
-        bf16: Run it under bfloat16 autocast.
+        network: How the network runs.
         seed: Of intervals and folds.
     """
 
@@ -59,8 +59,7 @@ class ValidationOptions:
     low_probability: float = LOW_PROBABILITY
     thresholds: tuple[float, ...] = THRESHOLDS
     size_limits: bool = True
-    batch_size: int = 1
-    bf16: bool = False
+    network: NetworkOptions = DEFAULT
     seed: int = 0
 
     def __post_init__(self) -> None:

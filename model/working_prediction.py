@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,18 +15,29 @@ from configs.errors import CaseError, ModelError, Reason
 from model.body import body_mask
 from model.committee import CommitteeMember
 from model.grid import Triple
+from model.memory_fault import is_out_of_memory
 from model.native_maps import Vote
+from model.network_options import NetworkOptions
 from model.resample import to_working
 from model.sliding_window import Predictor, Windowing, predict_probabilities
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkingPrediction:
-    """One member's probabilities, uint8 of shape (Q, I, J, K), for its ``structures`` in order."""
+    """One member's probabilities of one case.
+
+    Attributes:
+        structures: Its structures in order.
+        probabilities: uint8 of shape (Q, I, J, K).
+        saved_memory: What was done where memory was not enough, in words.
+    """
 
     member: CommitteeMember
     structures: tuple[str, ...]
     probabilities: npt.NDArray[np.uint8]
+    saved_memory: tuple[str, ...] = ()
 
     def vote(self, structure: str) -> Vote:
         """Return the member's vote on one of its structures, a view."""
@@ -44,7 +56,7 @@ def predict_members(
     *,
     structures: Sequence[str],
     device: torch.device,
-    batching: tuple[int, bool],
+    options: NetworkOptions,
 ) -> list[WorkingPrediction]:
     """Run every member over a volume; members with one working spacing share the resampling.
 
@@ -54,7 +66,8 @@ def predict_members(
         members: Who votes.
         structures: What is asked for; each member answers what it covers.
         device: Where to compute.
-        batching: Windows per call, and whether to run under bfloat16.
+        options: How networks run; where memory is not enough, they go on with less of it, and the
+            prediction says so.
 
     Returns:
         One prediction per member, in the order of ``members``; members that cover nothing are left
@@ -71,12 +84,15 @@ def predict_members(
             working = to_working(hu, spacing_mm, working_mm, device=device)
             body = body_mask(working.cpu().numpy(), working_mm)
             for member in sharing:
-                predictions[member.name] = _predict(member, working, body, structures, batching)
-        except (torch.OutOfMemoryError, MemoryError) as error:
+                run = _MemberRun(member, working, body, _asked(member, structures))
+                predictions[member.name] = run.in_memory(options)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             raise CaseError(
                 Reason.OUT_OF_MEMORY,
                 f"the volume {hu.shape} at {working_mm} mm does not fit into memory on {device}; "
-                "use a smaller batch, a coarser spacing or another device",
+                "use a coarser spacing or another device",
             ) from error
     return [predictions[member.name] for member in voting]
 
@@ -86,26 +102,49 @@ def votes_on(predictions: Sequence[WorkingPrediction], structure: str) -> list[V
     return [one.vote(structure) for one in predictions if structure in one.structures]
 
 
-def _predict(
-    member: CommitteeMember,
-    working: Tensor,
-    body: npt.NDArray[np.bool_],
-    structures: Sequence[str],
-    batching: tuple[int, bool],
-) -> WorkingPrediction:
-    asked = tuple(name for name in member.structures if name in structures)
-    settings = member.inference
-    windowing = Windowing(
-        patch=settings.patch, overlap=settings.overlap, batch_size=batching[0], bf16=batching[1]
-    )
-    probabilities = predict_probabilities(
-        settings.scale(working),
-        body,
-        _predictor(member, asked, working.device),
-        structures=len(asked),
-        windowing=windowing,
-    )
-    return WorkingPrediction(member, asked, probabilities)
+@dataclass(frozen=True, slots=True)
+class _MemberRun:
+    """A network, and the working volume that it is to see."""
+
+    member: CommitteeMember
+    working: Tensor
+    body: npt.NDArray[np.bool_]
+    asked: tuple[str, ...]
+
+    def in_memory(self, options: NetworkOptions) -> WorkingPrediction:
+        """Run the network, with less and less memory for as long as it is not enough."""
+        saved: list[str] = []
+        while True:
+            try:
+                probabilities = self._probabilities(options)
+            except (RuntimeError, MemoryError) as error:
+                less = options.with_less_memory(self.working.device)
+                if less is None or not is_out_of_memory(error):
+                    raise
+            else:
+                return WorkingPrediction(self.member, self.asked, probabilities, tuple(saved))
+            # Outside of the handler, whose traceback holds what is to be freed.
+            options = less
+            where = "host" if options.host_sums else "device"
+            saved.append(f"{self.member.name}: {options.batch_size} windows, sums on the {where}")
+            _LOG.warning("memory is not enough, so %s", saved[-1])
+            if self.working.is_cuda:
+                torch.cuda.empty_cache()
+
+    def _probabilities(self, options: NetworkOptions) -> npt.NDArray[np.uint8]:
+        settings = self.member.inference
+        return predict_probabilities(
+            settings.scale(self.working),
+            self.body,
+            _predictor(self.member, self.asked, self.working.device),
+            structures=len(self.asked),
+            windowing=Windowing(patch=settings.patch, overlap=settings.overlap),
+            options=options,
+        )
+
+
+def _asked(member: CommitteeMember, structures: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in member.structures if name in structures)
 
 
 def _predictor(member: CommitteeMember, asked: Sequence[str], device: torch.device) -> Predictor:

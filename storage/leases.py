@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +27,33 @@ class Lease(StrEnum):
     CLOSED = "closed"
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a worker gets when it asks for its next case.
+
+    Attributes:
+        case_id: Leased to it now; None when no case is free.
+        closed: Cases met on the way that the committee has closed.
+        held: Cases met on the way that another living worker computes.
+        failed: Cases met on the way that failed in this run, under another of its workers.
+    """
+
+    case_id: str | None
+    closed: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+
+
+def worker_id(run_id: str, number: int) -> str:
+    """Return the name under which one of a run's workers holds leases."""
+    return f"{run_id}.w{number}"
+
+
+def run_of(holder: str) -> str:
+    """Return the run that a holder of leases works for: itself, or that of the worker."""
+    return holder.partition(".w")[0]
+
+
 @contextmanager
 def at_work(store: Store, run_id: str) -> Iterator[None]:
     """Mark a run as alive, so that nobody takes its leases; give them back at the end.
@@ -37,8 +65,7 @@ def at_work(store: Store, run_id: str) -> Iterator[None]:
         try:
             yield
         finally:
-            with store.transaction() as transaction:
-                transaction.connection.execute("DELETE FROM case_leases WHERE run_id = ?", [run_id])
+            end_leases(store, run_id)
 
 
 def lease_case(
@@ -70,15 +97,73 @@ def lease_case(
             if is_held(_mark(store, holder)):
                 return Lease.HELD
             _mark(store, holder).unlink(missing_ok=True)
-        connection.execute(
-            "DELETE FROM case_leases WHERE case_id = ? AND committee_id = ?",
-            [case_id, committee_id],
-        )
-        connection.execute(
-            "INSERT INTO case_leases VALUES (?, ?, ?, ?)",
-            [case_id, committee_id, run_id, now + lease],
-        )
+        _give(connection, case_id, committee_id, run_id, now + lease)
     return Lease.TAKEN
+
+
+def lease_next(
+    store: Store,
+    case_ids: Sequence[str],
+    committee_id: str,
+    *,
+    run_id: str,
+    now: datetime,
+    lease: timedelta,
+) -> Offer:
+    """Take the first of some cases that is free, in one transaction however many there are.
+
+    Free is what no living worker computes, the committee has not closed and has not failed in this
+    run under another worker.
+
+    Args:
+        store: The workspace.
+        case_ids: The cases in the order of preference.
+        committee_id: The committee that is to annotate them.
+        run_id: The run or worker that asks; it is ``at_work``.
+        now: The time, UTC without a zone.
+        lease: How long the lease holds without being prolonged.
+    """
+    met: dict[str, list[str]] = {"closed": [], "held": [], "failed": []}
+    with store.transaction() as transaction:
+        connection = transaction.connection
+        states = _states(connection, committee_id, run_id, now)
+        living: dict[str, bool] = {}
+        for case_id in case_ids:
+            state, holder = states.get(case_id, ("free", ""))
+            if state == "held":
+                if holder not in living:
+                    living[holder] = is_held(_mark(store, holder))
+                state = "held" if living[holder] else "free"
+            if state == "free":
+                _give(connection, case_id, committee_id, run_id, now + lease)
+                break
+            met[state].append(case_id)
+        else:
+            case_id = None
+    found = {name: tuple(cases) for name, cases in met.items()}
+    return Offer(case_id, **found)
+
+
+def running(store: Store) -> dict[str, list[str]]:
+    """Return the cases that living workers compute now, by the run that they work for."""
+    with store.read() as connection:
+        rows = connection.execute(
+            "SELECT run_id, case_id FROM case_leases ORDER BY run_id, case_id"
+        ).fetchall()
+    found: dict[str, list[str]] = {}
+    for holder, case_id in rows:
+        if is_held(_mark(store, holder)):
+            found.setdefault(run_of(holder), []).append(case_id)
+    return found
+
+
+def end_leases(store: Store, holder: str) -> list[str]:
+    """End all leases of a run or worker, and return the cases that it held."""
+    with store.transaction() as transaction:
+        rows = transaction.connection.execute(
+            "DELETE FROM case_leases WHERE run_id = ? RETURNING case_id", [holder]
+        ).fetchall()
+    return sorted(row[0] for row in rows)
 
 
 def drop_lease(connection: Connection, case_id: str, committee_id: str, run_id: str) -> None:
@@ -87,6 +172,36 @@ def drop_lease(connection: Connection, case_id: str, committee_id: str, run_id: 
         "DELETE FROM case_leases WHERE case_id = ? AND committee_id = ? AND run_id = ?",
         [case_id, committee_id, run_id],
     )
+
+
+def _give(
+    connection: Connection, case_id: str, committee_id: str, run_id: str, expires_at: datetime
+) -> None:
+    connection.execute(
+        "DELETE FROM case_leases WHERE case_id = ? AND committee_id = ?", [case_id, committee_id]
+    )
+    connection.execute(
+        "INSERT INTO case_leases VALUES (?, ?, ?, ?)", [case_id, committee_id, run_id, expires_at]
+    )
+
+
+def _states(
+    connection: Connection, committee_id: str, run_id: str, now: datetime
+) -> dict[str, tuple[str, str]]:
+    """Return case -> (why it is not free, who holds it), closed before held before failed."""
+    rows = connection.execute(
+        """SELECT case_id, 'failed', '' FROM failures
+           WHERE committee_id = $committee AND run_id = $run AND $worker <> $run
+           UNION ALL
+           SELECT case_id, 'held', run_id FROM case_leases
+           WHERE committee_id = $committee AND run_id <> $worker AND expires_at > $now
+           UNION ALL
+           SELECT case_id, 'closed', '' FROM predictions WHERE committee_id = $committee""",
+        {"committee": committee_id, "run": run_of(run_id), "worker": run_id, "now": now},
+    ).fetchall()
+    order = {"failed": 0, "held": 1, "closed": 2}
+    rows.sort(key=lambda row: order[row[1]])
+    return {case_id: (state, holder) for case_id, state, holder in rows}
 
 
 def _other_holders(

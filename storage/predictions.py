@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import duckdb
@@ -12,7 +12,7 @@ from configs.errors import Reason, StorageError
 from storage.canonical_json import JsonObject, to_bytes
 from storage.cases import is_closed
 from storage.grid import Box, Grid
-from storage.leases import drop_lease
+from storage.leases import drop_lease, run_of
 from storage.store import Store
 
 Connection = duckdb.DuckDBPyConnection
@@ -88,8 +88,23 @@ class Failure:
     message: str
 
 
-def close_case(store: Store, manifest: Manifest, *, run_id: str, seconds: float) -> bool:
-    """Commit a finished case; returns False when another process closed it first."""
+def close_case(
+    store: Store,
+    manifest: Manifest,
+    *,
+    run_id: str,
+    seconds: float,
+    facts: Mapping[str, object] | None = None,
+) -> bool:
+    """Commit a finished case; returns False when another process closed it first.
+
+    Args:
+        store: The workspace.
+        manifest: What the committee says.
+        run_id: The run, or one of its workers, that holds the lease.
+        seconds: What the case took.
+        facts: How it was computed, such as seconds by stage; for the journal's line alone.
+    """
     digest = store.objects.put(to_bytes(manifest.to_json()))
     with store.transaction() as transaction:
         drop_lease(transaction.connection, manifest.case_id, manifest.committee_id, run_id)
@@ -100,9 +115,10 @@ def close_case(store: Store, manifest: Manifest, *, run_id: str, seconds: float)
             {
                 "case_id": manifest.case_id,
                 "committee_id": manifest.committee_id,
-                "run_id": run_id,
+                "run_id": run_of(run_id),
                 "manifest": digest,
                 "seconds": round(seconds, 3),
+                **(facts or {}),
             },
         )
     return True
@@ -120,12 +136,23 @@ def record_failure(
             {
                 "case_id": case_id,
                 "committee_id": committee_id,
-                "run_id": run_id,
+                "run_id": run_of(run_id),
                 "reason": str(reason),
             },
             key="detail",
             content={"message": message},
         )
+
+
+def run_outcomes(connection: Connection, run_id: str) -> tuple[list[str], list[Failure]]:
+    """Return the cases that a run closed and those it failed on, in order."""
+    closed = connection.execute(
+        "SELECT case_id FROM closed_cases WHERE run_id = ? ORDER BY seq", [run_id]
+    ).fetchall()
+    failed = connection.execute(
+        "SELECT case_id, reason, message FROM failures WHERE run_id = ? ORDER BY seq", [run_id]
+    ).fetchall()
+    return [row[0] for row in closed], [Failure(*row) for row in failed]
 
 
 def open_failures(connection: Connection, committee_id: str) -> list[Failure]:

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError, Reason
-from flows.annotate import AnnotationRun, annotate, annotation_run
+from flows.annotate import Selection, annotate, annotation_run
+from flows.case_stages import CaseStages
 from flows.intake import intake
 from flows.status import status
 from flows.triage import triage
@@ -72,7 +73,7 @@ def test_every_case_is_closed_with_rows_for_members_and_committee(store, write_c
 
 def test_restart_recomputes_no_closed_case(store, write_ct, tmp_path):
     take_in(store, write_ct, tmp_path / "cts", 2)
-    annotate(store, limit=1)
+    annotate(store, Selection(limit=1))
 
     assert len(annotate(store).closed) == 1
     assert annotate(store).closed == ()
@@ -138,7 +139,7 @@ def test_failed_case_waits_for_retry(store, write_ct, tmp_path):
     (tmp_path / "away.nii.gz").rename(tmp_path / "cts" / "0.nii.gz")
 
     assert annotate(store).closed == ()
-    assert len(annotate(store, retry_failed=True).closed) == 1
+    assert len(annotate(store, Selection(retry_failed=True)).closed) == 1
     assert status(store).failures == ()
 
 
@@ -214,24 +215,26 @@ def test_killed_runs_end_like_an_undisturbed_one(store, write_ct, tmp_path):
 def test_case_that_a_living_run_computes_is_left_to_it(store, write_ct, tmp_path, monkeypatch):
     take_in(store, write_ct, tmp_path / "cts", 3)
     began, may_end, summaries = threading.Event(), threading.Event(), []
-    compute = AnnotationRun._compute
+    compute = CaseStages.predict
 
     def compute_when_told(run, case):
         began.set()
         assert may_end.wait(60)
         return compute(run, case)
 
-    monkeypatch.setattr(AnnotationRun, "_compute", compute_when_told)
+    monkeypatch.setattr(CaseStages, "predict", compute_when_told)
     first = threading.Thread(target=lambda: summaries.append(annotate(store)))
     first.start()
     assert began.wait(60)
-    monkeypatch.setattr(AnnotationRun, "_compute", compute)
+    wait_until(lambda: len(view(store, "case_leases")) == 2)
+    monkeypatch.setattr(CaseStages, "predict", compute)
     second = annotate(store)
     may_end.set()
     first.join()
 
-    assert len(second.held_elsewhere) == 1
-    assert len(second.closed) == 2
+    # The case that the first run computes, and the one that it has read ahead.
+    assert len(second.held_elsewhere) == 2
+    assert len(second.closed) == 1
     assert summaries[0].closed == second.held_elsewhere
     assert summaries[0].closed_elsewhere == second.closed
 
@@ -239,7 +242,7 @@ def test_case_that_a_living_run_computes_is_left_to_it(store, write_ct, tmp_path
 def test_long_case_keeps_its_lease(store, write_ct, tmp_path, monkeypatch):
     take_in(store, write_ct, tmp_path / "cts", 1)
     monkeypatch.setattr("flows.case_leases.RENEW_EVERY_S", 0.01)
-    compute, expiries = AnnotationRun._compute, []
+    compute, expiries = CaseStages.predict, []
 
     def compute_until_prolonged(run, case):
         deadline = time.monotonic() + 60
@@ -247,7 +250,7 @@ def test_long_case_keeps_its_lease(store, write_ct, tmp_path, monkeypatch):
             expiries.append(view(store, "case_leases")[0][3])
         return compute(run, case)
 
-    monkeypatch.setattr(AnnotationRun, "_compute", compute_until_prolonged)
+    monkeypatch.setattr(CaseStages, "predict", compute_until_prolonged)
 
     assert len(annotate(store).closed) == 1
     assert len(set(expiries)) == 2
@@ -311,6 +314,13 @@ def closed_lines(store):
     with store.read() as connection:
         rows = connection.execute("SELECT case_id FROM predictions").fetchall()
     return [row[0] for row in rows]
+
+
+def wait_until(holds):
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, "waited for nothing"
+        time.sleep(0.01)
 
 
 def copy_of(store, root):

@@ -3,9 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from configs.taxonomy import load_taxonomy
-from flows.annotate import annotate, load_members
+from flows.annotate import annotate
 from flows.gate import Contender, case_outcomes, running
 from flows.intake import intake
+from flows.member_networks import load_members
 from storage.cases import all_cases
 from storage.labels import LabelMask
 from storage.model_registry import configured_committee

@@ -5,12 +5,13 @@ from monai.inferers.utils import sliding_window_inference
 from torch import nn
 
 from configs.errors import CaseError, Reason
+from model.network_options import NetworkOptions
 from model.sliding_window import (
     Windowing,
-    gaussian_weight,
     predict_probabilities,
     window_count,
     window_starts,
+    window_weight,
 )
 
 
@@ -24,10 +25,16 @@ def image_of(shape, seed=0):
     return torch.from_numpy(np.random.default_rng(seed).random(shape).astype(np.float32))
 
 
-def run(image, network, *, body=None, structures=3, **settings):
+def run(image, network, *, body=None, structures=3, patch, overlap=0.5, **options):
     body = np.ones(tuple(image.shape), bool) if body is None else body
-    windowing = Windowing(**settings)
-    return predict_probabilities(image, body, network, structures=structures, windowing=windowing)
+    return predict_probabilities(
+        image,
+        body,
+        network,
+        structures=structures,
+        windowing=Windowing(patch=patch, overlap=overlap),
+        options=NetworkOptions(**options),
+    )
 
 
 @pytest.mark.parametrize(
@@ -145,7 +152,7 @@ def test_the_ring_is_one_window_thick(monkeypatch):
 
 
 def test_weights_are_one_at_the_centre_and_floored():
-    weight = gaussian_weight((9, 9, 9))
+    weight = window_weight((9, 9, 9))
 
     assert weight[4, 4, 4] == 1.0
     assert weight.min() == pytest.approx(1e-3)
@@ -156,6 +163,6 @@ def test_bfloat16_stays_close_to_float32():
     network, image = toy_network(), image_of((12, 12, 12))
     exact = run(image, network, patch=(8, 8, 8)).astype(int)
 
-    rough = run(image, network, patch=(8, 8, 8), bf16=True).astype(int)
+    rough = run(image, network, patch=(8, 8, 8), precision="bfloat16").astype(int)
 
     assert 0 < np.abs(exact - rough).max() <= 3

@@ -8,10 +8,10 @@ from torch import nn
 
 from model.build_backbone import build_backbone
 from model.inference_settings import InferenceSettings
+from model.memory_fault import is_out_of_memory
 from model.training_memory import (
     MemoryEstimator,
     advice,
-    is_out_of_memory,
     kept_for_backward,
     smaller_settings,
 )
