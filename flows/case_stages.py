@@ -123,8 +123,8 @@ class CaseStages:
         facts: dict[str, object] = {
             "stages_s": {name: round(value, 3) for name, value in seconds.items()}
         }
-        if predicted.prediction.saved_memory:
-            facts["saved_memory"] = list(predicted.prediction.saved_memory)
+        if predicted.prediction.fallbacks:
+            facts["fallbacks"] = list(predicted.prediction.fallbacks)
         leases.forget(case_id)
         total = sum(seconds.values())
         _LOG.info("%s annotated in %.1f s", case_id, total)

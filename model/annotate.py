@@ -151,9 +151,9 @@ class VolumePrediction:
     _run: _Run
 
     @property
-    def saved_memory(self) -> tuple[str, ...]:
-        """What was done where memory was not enough, in words."""
-        return tuple(text for member in self.members for text in member.saved_memory)
+    def fallbacks(self) -> tuple[str, ...]:
+        """What was tried instead where memory was not enough or numbers overflowed, in words."""
+        return tuple(text for member in self.members for text in member.fallbacks)
 
     def results(self) -> Iterator[StructureResult]:
         """Yield the result of every structure, in order.

@@ -41,6 +41,11 @@ class NetworkOptions:
         """Return the context in which a network runs."""
         return autocast(device, self.precision)
 
+    def in_words(self) -> str:
+        """Return what a fallback may have changed."""
+        where = "host" if self.host_sums else "device"
+        return f"{self.batch_size} windows at once, {self.precision}, sums on the {where}"
+
     def with_less_memory(self, device: torch.device) -> NetworkOptions | None:
         """Return the next way that takes less memory: fewer windows at once, then sums on the host.
 

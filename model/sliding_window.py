@@ -159,9 +159,13 @@ class _Ring:
         for first, last in self._runs(start, stop):
             slots = slice(first % self._depth, first % self._depth + last - first)
             weights = self._weights[..., slots]
-            if bool(weights.any()):
+            touched = weights > 0
+            if bool(touched.any()):
+                # Where no window was, the smallest float keeps 0 / 0 out of the check.
+                weights.clamp_min_(torch.finfo(torch.float32).tiny)
                 for index in range(self._sums.shape[0]):
-                    yield first, last, index, _probabilities(self._sums[index, ..., slots], weights)
+                    sums = self._sums[index, ..., slots]
+                    yield first, last, index, _levels_in_place(sums, weights, touched)
                 self._sums[..., slots] = 0
                 weights.zero_()
 
@@ -171,18 +175,17 @@ class _Ring:
         yield from pairwise((start, *wraps, stop))
 
 
-def _probabilities(sums: Tensor, weights: Tensor) -> Tensor:
-    # A voxel that no window touched has no weight; the smallest float keeps 0 / 0 out of the check.
-    tiny = torch.finfo(torch.float32).tiny
-    mean = sums / weights.clamp_min(tiny)
-    if not bool(torch.isfinite(mean).all()):
+def _levels_in_place(sums: Tensor, weights: Tensor, touched: Tensor) -> Tensor:
+    """Return 255 times the probabilities as bytes; the sums are used up."""
+    mean = sums.div_(weights)
+    # What is not finite stays so in the sum, which costs one pass less than asking every voxel.
+    if not bool(torch.isfinite(mean.sum())):
         raise CaseError(
             Reason.NON_FINITE_LOGITS,
             "logits must be finite, the network gave NaN or infinity; check its weights, or run it "
-            "without bfloat16",
+            "without reduced precision",
         )
-    rounded = torch.ceil(255.0 * torch.sigmoid(mean) - 0.5).clamp_(0.0, 255.0)
-    return (rounded * (weights > 0)).to(torch.uint8)
+    return mean.sigmoid_().mul_(255.0).sub_(0.5).ceil_().clamp_(0.0, 255.0).mul_(touched).byte()
 
 
 def _layers(body: npt.NDArray[np.bool_], windowing: Windowing) -> Iterator[_Layer]:

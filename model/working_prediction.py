@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -31,13 +31,14 @@ class WorkingPrediction:
     Attributes:
         structures: Its structures in order.
         probabilities: uint8 of shape (Q, I, J, K).
-        saved_memory: What was done where memory was not enough, in words.
+        fallbacks: What was tried instead where memory was not enough or numbers overflowed, in
+            words; empty where all went as asked.
     """
 
     member: CommitteeMember
     structures: tuple[str, ...]
     probabilities: npt.NDArray[np.uint8]
-    saved_memory: tuple[str, ...] = ()
+    fallbacks: tuple[str, ...] = ()
 
     def vote(self, structure: str) -> Vote:
         """Return the member's vote on one of its structures, a view."""
@@ -66,8 +67,8 @@ def predict_members(
         members: Who votes.
         structures: What is asked for; each member answers what it covers.
         device: Where to compute.
-        options: How networks run; where memory is not enough, they go on with less of it, and the
-            prediction says so.
+        options: How networks run; where memory is not enough, they go on with less of it, and in
+            float32 where a reduced precision overflows, and the prediction says so.
 
     Returns:
         One prediction per member, in the order of ``members``; members that cover nothing are left
@@ -85,7 +86,7 @@ def predict_members(
             body = body_mask(working.cpu().numpy(), working_mm)
             for member in sharing:
                 run = _MemberRun(member, working, body, _asked(member, structures))
-                predictions[member.name] = run.in_memory(options)
+                predictions[member.name] = run.with_fallbacks(options)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -111,23 +112,26 @@ class _MemberRun:
     body: npt.NDArray[np.bool_]
     asked: tuple[str, ...]
 
-    def in_memory(self, options: NetworkOptions) -> WorkingPrediction:
-        """Run the network, with less and less memory for as long as it is not enough."""
-        saved: list[str] = []
+    def with_fallbacks(self, options: NetworkOptions) -> WorkingPrediction:
+        """Run the network: with less memory where it is short, in float32 where it overflows."""
+        changed: list[str] = []
         while True:
             try:
                 probabilities = self._probabilities(options)
+            except CaseError as error:
+                if error.reason is not Reason.NON_FINITE_LOGITS or options.precision == "float32":
+                    raise
+                options = replace(options, precision="float32")
             except (RuntimeError, MemoryError) as error:
                 less = options.with_less_memory(self.working.device)
                 if less is None or not is_out_of_memory(error):
                     raise
+                options = less
             else:
-                return WorkingPrediction(self.member, self.asked, probabilities, tuple(saved))
+                return WorkingPrediction(self.member, self.asked, probabilities, tuple(changed))
             # Outside of the handler, whose traceback holds what is to be freed.
-            options = less
-            where = "host" if options.host_sums else "device"
-            saved.append(f"{self.member.name}: {options.batch_size} windows, sums on the {where}")
-            _LOG.warning("memory is not enough, so %s", saved[-1])
+            changed.append(f"{self.member.name}: {options.in_words()}")
+            _LOG.warning("tried again with less, %s", changed[-1])
             if self.working.is_cuda:
                 torch.cuda.empty_cache()
 

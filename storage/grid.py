@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import nibabel
@@ -174,7 +175,15 @@ class Grid:
             ) from error
 
     def _orientation_pairs(self) -> npt.NDArray[np.float64]:
-        return np.asarray(nibabel.orientations.io_orientation(self.affine_matrix), np.float64)
+        return _orientation_pairs(self.affine)
+
+
+@lru_cache(maxsize=64)
+def _orientation_pairs(affine: Affine) -> npt.NDArray[np.float64]:
+    """Return nibabel's answer, which takes a decomposition that each mask would ask for anew."""
+    pairs = np.asarray(nibabel.orientations.io_orientation(np.asarray(affine)), np.float64)
+    pairs.setflags(write=False)
+    return pairs
 
 
 def box_shape(box: Box) -> tuple[int, int, int]:

@@ -86,7 +86,7 @@ def test_no_more_than_one_item_is_read_ahead() -> None:
         at_work.remove(item)
         return item
 
-    list(overlapped(stages(list(range(20)), read=read, finish=finish)))
+    list(overlapped(stages(list(range(20)), read=read, compute=lambda item: item, finish=finish)))
 
     assert most <= 3
 
