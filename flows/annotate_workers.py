@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from configs.errors import Reason, WorkerError
-from configs.settings import Settings
+from configs.settings import AnnotateSettings, Settings
 from flows.annotate import (
     AnnotateSummary,
     AnnotationRun,
@@ -86,6 +86,18 @@ class WorkerJob:
     threads: int | None = None
 
 
+def worker_devices(settings: AnnotateSettings) -> list[str]:
+    """Return where workers compute in turn: on every GPU, unless one of them is named.
+
+    Raises:
+        ConfigError: The device is not there.
+    """
+    device = choose_device(settings.device)
+    if device.type == "cuda" and device.index is None:
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return [str(device)]
+
+
 def work(job: WorkerJob) -> None:
     """Annotate the cases that no other worker has; the whole life of a worker process."""
     if job.threads is not None:
@@ -112,7 +124,7 @@ class _Team:
 
     def run(self, advance: Advance) -> None:
         """Start the workers, replace those that die, and wait for all."""
-        devices = self._devices()
+        devices = worker_devices(self.store.settings.annotate)
         with Workers() as workers:
             jobs: dict[SpawnProcess, WorkerJob] = {}
             for number in range(self.count):
@@ -148,14 +160,6 @@ class _Team:
             ),
             seconds=seconds,
         )
-
-    def _devices(self) -> list[str]:
-        """Return where workers compute: in turn on all GPUs, unless one is named."""
-        named = self.store.settings.annotate.device
-        device = choose_device(named)
-        if device.type == "cuda" and device.index is None:
-            return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-        return [str(device)]
 
     def _job(self, device: str, *, overlap: bool = True) -> WorkerJob:
         self._started += 1

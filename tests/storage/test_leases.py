@@ -2,7 +2,20 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from storage.leases import Lease, at_work, drop_lease, lease_case
+from configs.errors import Reason
+from storage.leases import (
+    Lease,
+    Offer,
+    at_work,
+    drop_lease,
+    end_leases,
+    lease_case,
+    lease_next,
+    run_of,
+    running,
+    worker_id,
+)
+from storage.predictions import record_failure
 from storage.rebuild import rebuild
 from storage.store import Store
 from storage.verify import verify
@@ -102,3 +115,64 @@ def test_leases_are_no_part_of_the_truth(store):
         rebuild(store)
         assert leases(store) == []
         assert take(store, "r-a") is Lease.TAKEN
+
+
+def take_next(store, holder, case_ids=("c-1", "c-2", "c-3"), *, now=NOON):
+    return lease_next(store, case_ids, COMMITTEE, run_id=holder, now=now, lease=MINUTE)
+
+
+def fail(store, case_id, run_id):
+    failure = (Reason.UNREADABLE, "it cannot be read")
+    record_failure(store, case_id, COMMITTEE, run_id=run_id, failure=failure)
+
+
+def test_the_first_free_case_is_leased_and_those_met_on_the_way_are_named(store):
+    with at_work(store, "r-a"), at_work(store, "r-b"):
+        assert take_next(store, "r-a") == Offer("c-1")
+
+        assert take_next(store, "r-b") == Offer("c-2", held=("c-1",))
+        assert take_next(store, "r-a") == Offer("c-1", held=())
+        assert leases(store) == [
+            ("c-1", COMMITTEE, "r-a", NOON + MINUTE),
+            ("c-2", COMMITTEE, "r-b", NOON + MINUTE),
+        ]
+
+
+def test_nothing_is_offered_when_all_is_held_or_closed(store):
+    with at_work(store, "r-a"), at_work(store, "r-b"):
+        take(store, "r-a", "c-2")
+
+        assert take_next(store, "r-b", ["c-2"]) == Offer(None, held=("c-2",))
+        assert take_next(store, "r-b", []) == Offer(None)
+
+
+def test_leases_that_expired_or_whose_worker_is_dead_are_free(store):
+    with at_work(store, "r-a"), at_work(store, "r-b"):
+        take(store, "r-a", "c-1")
+        take(store, "r-dead", "c-2")
+
+        assert take_next(store, "r-b", ["c-2"]).case_id == "c-2"
+        assert take_next(store, "r-b", ["c-1"], now=NOON + MINUTE).case_id == "c-1"
+
+
+def test_what_failed_under_one_worker_is_not_tried_by_the_next_of_the_same_run(store):
+    fail(store, "c-1", worker_id("r-a", 1))
+
+    with at_work(store, worker_id("r-a", 2)), at_work(store, "r-b"):
+        assert take_next(store, worker_id("r-a", 2)) == Offer("c-2", failed=("c-1",))
+        end_leases(store, worker_id("r-a", 2))
+        # A run of its own tries what it was told to.
+        assert take_next(store, "r-b").case_id == "c-1"
+
+
+def test_who_computes_what_is_told_by_run(store):
+    one, two = worker_id("r-a", 1), worker_id("r-a", 2)
+    with at_work(store, one), at_work(store, two):
+        take(store, one, "c-1")
+        take(store, two, "c-2")
+        take(store, "r-dead", "c-3")
+
+        assert running(store) == {"r-a": ["c-1", "c-2"]}
+        assert end_leases(store, "r-dead") == ["c-3"]
+        assert end_leases(store, "r-dead") == []
+    assert run_of(one) == run_of("r-a") == "r-a"
