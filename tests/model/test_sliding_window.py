@@ -166,3 +166,35 @@ def test_bfloat16_stays_close_to_float32():
     rough = run(image, network, patch=(8, 8, 8), precision="bfloat16").astype(int)
 
     assert 0 < np.abs(exact - rough).max() <= 3
+
+
+def test_uniform_blending_equals_monai():
+    network, image, patch = toy_network(), image_of((20, 17, 33)), (12, 8, 8)
+    with torch.inference_mode():
+        logits = sliding_window_inference(
+            image[None, None], patch, 1, network, overlap=0.5, mode="constant"
+        )
+    expected = 255 * torch.sigmoid(logits[0]).numpy()
+
+    result = run(image, network, patch=patch, blending="uniform")
+
+    assert np.abs(result - expected).max() <= 0.5 + 1e-3
+
+
+def test_windows_without_body_run_when_all_are_wanted():
+    network, image = toy_network(), image_of((16, 16, 16))
+    body = np.zeros((16, 16, 16), bool)
+    body[:2, :2, :2] = True
+
+    everywhere = run(image, network, patch=(8, 8, 8), body=body, body_only=False)
+
+    np.testing.assert_array_equal(everywhere, run(image, network, patch=(8, 8, 8)))
+    assert not run(image, network, patch=(8, 8, 8), body=body)[:, 12:, 12:, 12:].any()
+
+
+def test_sums_on_the_host_give_the_same_bytes():
+    network, image = toy_network(), image_of((20, 17, 33))
+
+    on_host = run(image, network, patch=(12, 8, 8), host_sums=True)
+
+    np.testing.assert_array_equal(on_host, run(image, network, patch=(12, 8, 8)))
