@@ -1,12 +1,14 @@
 """Kill `annotate` at random instants, let it finish, and compare with an undisturbed run.
 
-Run: python -m benchmarks.kills [--kills 50] [--cases 12] [--seed 0] [--out FILE]
+Run: python -m benchmarks.kills [--kills 100] [--cases 200] [--workers 2] [--seed 0] [--out FILE]
 
-A committee of two tiny networks with random weights annotates small CTs made here. Children are
+A committee of two tiny networks with random weights annotates small CTs made here. Workers are
 forked (Linux) from a process that has the libraries loaded, so that a kill strikes the work and not
-the imports; each is killed with SIGKILL after a random share of two cases' time, then the last run
-goes to the end. Compared: the set of all objects (masks, maps, manifests), every score, the number
-of closed cases, `verify`, and the views before and after `rebuild`.
+the imports. While they share the cases, one of them, drawn at random, is killed with SIGKILL after
+a random time of up to four cases and replaced; when all cases are closed before the kills are used
+up, the next round begins with a fresh copy. Compared: the set of all objects (masks, maps,
+manifests), every score, the number of closed cases, `verify`, and the views before and after
+`rebuild`.
 """
 
 from __future__ import annotations
@@ -51,15 +53,16 @@ def main() -> None:
         text = "\n".join(f"- {line}" for line in lines)
         arguments.out.write_text(
             f"# Kills of annotate\n\n`python -m benchmarks.kills --kills {arguments.kills} "
-            f"--cases {arguments.cases}`\n\n{text}\n"
+            f"--cases {arguments.cases} --workers {arguments.workers}`\n\n{text}\n"
         )
 
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--cases", type=int, default=12)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--cases", type=int, default=200)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     return parser.parse_args()
@@ -78,10 +81,13 @@ def run(folder: Path, arguments: argparse.Namespace) -> list[str]:
     faults: list[str] = []
     while totals["kills"] < arguments.kills:
         totals["rounds"] += 1
+        remaining = arguments.kills - totals["kills"]
         disturbed = folder / f"round-{totals['rounds']}"
         shutil.copytree(folder / "start", disturbed)
         store = Store.open(disturbed)
-        totals["kills"] += kill_until_done(store, chance, 2 * case_s)
+        totals["kills"] += kill_until_done(
+            store, chance, 4 * case_s, workers=arguments.workers, most=remaining
+        )
         totals["struck a torn journal line"] += len(list(disturbed.glob("journal.torn-*")))
         faults += differences(store, undisturbed, arguments.cases)
         shutil.rmtree(disturbed)
@@ -93,17 +99,24 @@ def run(folder: Path, arguments: argparse.Namespace) -> list[str]:
     ]
 
 
-def kill_until_done(store: Store, chance: random.Random, longest_s: float) -> int:
-    """Start and kill annotate until it ends by itself; returns the number of kills."""
+def kill_until_done(
+    store: Store, chance: random.Random, longest_s: float, *, workers: int, most: int
+) -> int:
+    """Kill and replace workers until all cases are closed; returns the number of kills."""
     kills = 0
-    while True:
-        child = annotate_in_child(store)
-        child.join(timeout=chance.uniform(0, longest_s))
-        if child.exitcode is not None:
-            return kills
-        child.kill()
-        child.join()
-        kills += 1
+    team = [annotate_in_child(store) for _ in range(workers)]
+    while any(child.is_alive() for child in team):
+        time.sleep(chance.uniform(0, longest_s))
+        number = chance.randrange(workers)
+        if kills < most and team[number].is_alive():
+            team[number].kill()
+            team[number].join()
+            team[number] = annotate_in_child(store)
+            kills += 1
+    faults = [child.exitcode for child in team if child.exitcode != 0]
+    if faults:
+        raise RuntimeError(f"workers ended with exit codes {faults}")
+    return kills
 
 
 def annotate_in_child(store: Store) -> multiprocessing.process.BaseProcess:

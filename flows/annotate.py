@@ -16,7 +16,7 @@ from flows.case_stages import CaseStages, OpenedCase, PredictedCase
 from flows.devices import choose_device
 from flows.member_networks import annotate_options, load_members
 from flows.overlapped import Done, Stages, overlapped
-from flows.progress import Advance, silent
+from flows.progress import Advance, duration, silent
 from flows.runs import recorded_run
 from model.memory_fault import is_out_of_memory
 from model.throughput import seconds_for, seconds_per_window
@@ -339,12 +339,3 @@ class AnnotationRun:
             failure=(reason, message),
         )
         return FailedCase(case.case_id, reason, message)
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words that fit its size."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -79,3 +79,12 @@ def _lines(label: str) -> Advance:
         print(f"{label}: {done}/{total} after {elapsed:.0f} s", file=sys.stderr, flush=True)  # noqa: T201 a log's progress line
 
     return advance
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words that fit its size."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

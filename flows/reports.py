@@ -6,17 +6,21 @@ import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from configs.errors import UsageError
-from flows.annotate import AnnotateSummary
-from flows.intake import IntakeSummary
-from flows.queue import ShownQueue
-from flows.retrain import RetrainSummary
-from flows.status import Status
+from flows.progress import duration
 from flows.tables import print_line, print_table, warn
 from storage.cases import Registration
-from storage.queue import QueueEntry
-from storage.verify import Verification
+
+if TYPE_CHECKING:
+    from flows.annotate import AnnotateSummary
+    from flows.intake import IntakeSummary
+    from flows.queue import ShownQueue
+    from flows.retrain import RetrainSummary
+    from flows.status import Status
+    from storage.queue import QueueEntry
+    from storage.verify import Verification
 
 _LISTED = 20
 
@@ -102,6 +106,7 @@ def print_status(status: Status) -> None:
         ("models", ", ".join(status.models) or "none"),
         ("committee", status.committee_id or str(status.committee_fault)),
         ("annotated", f"{status.annotated}, unfinished {status.unfinished}"),
+        ("running", _running(status)),
         ("failed", _counts(Counter(failure.reason for failure in status.failures))),
         ("queue", ", ".join(f"{n} {kind}" for kind, n in status.queue.items()) or "empty"),
         (
@@ -146,6 +151,16 @@ def write_report(path: Path, summary: AnnotateSummary) -> None:
 
 def _queue_row(entry: QueueEntry) -> tuple[int, str, str, float, str]:
     return (entry.position, entry.case_id, entry.structure, entry.risk, entry.reason)
+
+
+def _running(status: Status) -> str:
+    """Return what living runs are at, how fast, and when they will have done it."""
+    if not status.running:
+        return "nothing"
+    text = f"{sum(map(len, status.running.values()))} cases in {len(status.running)} runs"
+    if status.cases_per_hour is None or status.seconds_left is None:
+        return text
+    return f"{text}, {status.cases_per_hour:.3g} CT/h, {duration(status.seconds_left)} left"
 
 
 def _counts(counter: Counter[str]) -> str:

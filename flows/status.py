@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from configs.errors import ConfigError
-from storage.cases import QuarantinedFile, all_cases, quarantined, twin_pairs, unfinished_cases
+from storage.cases import QuarantinedFile, case_counts, quarantined, twin_pairs
+from storage.leases import running
 from storage.model_registry import configured_committee, registered_models
-from storage.predictions import Failure, closed_predictions, open_failures
+from storage.predictions import Failure, closing_rate, open_failures
 from storage.queue import queue_size, ranked_at
 from storage.store import Store
 
@@ -21,6 +22,9 @@ class Status:
         annotated: Cases that the configured committee has closed.
         unfinished: Cases that it has not; failed ones included.
         committee_fault: Why there is no committee yet, in words.
+        running: Cases that living runs compute now, by run.
+        cases_per_hour: How fast these runs close cases; None before the second.
+        seconds_left: For the cases that have not failed, at that rate.
         queue: Entries of the current queue by kind.
     """
 
@@ -34,6 +38,9 @@ class Status:
     annotated: int
     unfinished: int
     failures: tuple[Failure, ...]
+    running: dict[str, list[str]]
+    cases_per_hour: float | None
+    seconds_left: float | None
     queue: dict[str, int]
     ranked_at: datetime | None
 
@@ -46,20 +53,26 @@ def status(store: Store) -> Status:
     """
     models = tuple(registered_models(store))
     committee_id, fault = _committee(store)
+    at_work = running(store)
     with store.read() as connection:
-        cases = all_cases(connection)
-        known = committee_id or ""
+        counts = case_counts(connection, committee_id or "")
+        failures = tuple(open_failures(connection, committee_id or ""))
+        rate = closing_rate(connection, at_work)
+        unfinished = counts.cases - counts.closed
         return Status(
-            cases=len(cases),
-            patients=len({case.patient_id for case in cases}),
+            cases=counts.cases,
+            patients=counts.patients,
             quarantined=tuple(quarantined(connection)),
             twins=tuple(twin_pairs(connection)),
             models=models,
             committee_id=committee_id,
             committee_fault=fault,
-            annotated=len(closed_predictions(connection, known)),
-            unfinished=len(unfinished_cases(connection, known, retry_failed=True)),
-            failures=tuple(open_failures(connection, known)),
+            annotated=counts.closed,
+            unfinished=unfinished,
+            failures=failures,
+            running=at_work,
+            cases_per_hour=None if rate is None else 3600 * rate,
+            seconds_left=None if rate is None else (unfinished - len(failures)) / rate,
             queue=queue_size(connection),
             ranked_at=ranked_at(connection),
         )

@@ -64,6 +64,15 @@ class CaseFile:
 
 
 @dataclass(frozen=True, slots=True)
+class CaseCounts:
+    """How much there is; ``closed`` is of one committee."""
+
+    cases: int
+    patients: int
+    closed: int
+
+
+@dataclass(frozen=True, slots=True)
 class CaseRow:
     """One case as the index knows it."""
 
@@ -195,6 +204,15 @@ def unfinished_cases(
                AND ($retry OR NOT EXISTS (SELECT 1 FROM failures f
                            WHERE f.case_id = c.case_id AND f.committee_id = $committee))"""
     return _cases(connection, where, {"committee": committee_id, "retry": retry_failed})
+
+
+def case_counts(connection: Connection, committee_id: str) -> CaseCounts:
+    """Return how many cases and patients there are, and how many a committee has closed."""
+    cases = "SELECT count(*) FROM cases"
+    patients = "SELECT count(DISTINCT patient_id) FROM current_patients"
+    closed = "SELECT count(DISTINCT case_id) FROM predictions WHERE committee_id = ?"
+    row = connection.execute(f"SELECT ({cases}), ({patients}), ({closed})", [committee_id])
+    return CaseCounts(*(row.fetchone() or (0, 0, 0)))
 
 
 def is_closed(connection: Connection, case_id: str, committee_id: str) -> bool:

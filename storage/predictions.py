@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import duckdb
@@ -18,6 +18,9 @@ from storage.store import Store
 Connection = duckdb.DuckDBPyConnection
 
 CONSENSUS = "committee"
+
+# Enough to even out cases of different size, few enough to follow a machine that gets slower.
+_RATE_CLOSINGS = 50
 
 FlatBox = tuple[int, int, int, int, int, int]
 """Start and stop per axis of a crop on the file's grid: i0, i1, j0, j1, k0, k1."""
@@ -153,6 +156,18 @@ def run_outcomes(connection: Connection, run_id: str) -> tuple[list[str], list[F
         "SELECT case_id, reason, message FROM failures WHERE run_id = ? ORDER BY seq", [run_id]
     ).fetchall()
     return [row[0] for row in closed], [Failure(*row) for row in failed]
+
+
+def closing_rate(connection: Connection, run_ids: Collection[str]) -> float | None:
+    """Return how many cases a second some runs close, from the last closings; None before two."""
+    row = connection.execute(
+        """SELECT count(*), epoch(max(recorded_at)) - epoch(min(recorded_at)) FROM (
+               SELECT recorded_at FROM predictions WHERE list_contains(?, run_id)
+               ORDER BY recorded_at DESC LIMIT ?)""",
+        [list(run_ids), _RATE_CLOSINGS],
+    ).fetchone()
+    count, seconds = row or (0, None)
+    return (count - 1) / seconds if count > 1 and seconds else None
 
 
 def open_failures(connection: Connection, committee_id: str) -> list[Failure]:

@@ -15,7 +15,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from configs.errors import ConfigError, Reason
+from configs.errors import ConfigError, Reason, UsageError
 from flows.annotate import Selection, annotate, annotation_run
 from flows.case_stages import CaseStages
 from flows.intake import intake
@@ -54,8 +54,12 @@ def score_values(store):
 
 
 def view(store, name):
+    return view_of(store, f"SELECT * FROM {name} ORDER BY ALL")
+
+
+def view_of(store, sql):
     with store.read() as connection:
-        return connection.execute(f"SELECT * FROM {name} ORDER BY ALL").fetchall()
+        return connection.execute(sql).fetchall()
 
 
 def test_every_case_is_closed_with_rows_for_members_and_committee(store, write_ct, tmp_path):
@@ -237,6 +241,52 @@ def test_case_that_a_living_run_computes_is_left_to_it(store, write_ct, tmp_path
     assert len(second.closed) == 1
     assert summaries[0].closed == second.held_elsewhere
     assert summaries[0].closed_elsewhere == second.closed
+
+
+def test_status_says_what_runs_how_fast_and_how_long_it_takes(
+    store, write_ct, tmp_path, monkeypatch
+):
+    take_in(store, write_ct, tmp_path / "cts", 4)
+    began, may_end = threading.Event(), threading.Event()
+    predict, calls = CaseStages.predict, []
+
+    def stop_at_the_fourth(stages, opened):
+        calls.append(opened.case.case_id)
+        if len(calls) == 4:
+            began.set()
+            assert may_end.wait(60)
+        return predict(stages, opened)
+
+    monkeypatch.setattr(CaseStages, "predict", stop_at_the_fourth)
+    run = threading.Thread(target=lambda: annotate(store))
+    run.start()
+    assert began.wait(60)
+    wait_until(lambda: status(store).unfinished == 1)
+    busy = status(store)
+    may_end.set()
+    run.join()
+    idle = status(store)
+
+    assert [len(cases) for cases in busy.running.values()] == [1]
+    assert busy.annotated == 3
+    closings = [
+        row[0] for row in view_of(store, "SELECT recorded_at FROM predictions ORDER BY ALL")
+    ]
+    rate = 2 / (closings[2] - closings[0]).total_seconds()
+    assert busy.cases_per_hour == pytest.approx(3600 * rate)
+    assert busy.seconds_left == pytest.approx(1 / rate)
+    assert (idle.running, idle.cases_per_hour, idle.seconds_left) == ({}, None, None)
+
+
+def test_only_the_cases_that_are_named_are_annotated(store, write_ct, tmp_path):
+    take_in(store, write_ct, tmp_path / "cts", 3)
+    wanted = [case_id for (case_id,) in view_of(store, "SELECT case_id FROM cases")][1:]
+
+    summary = annotate(store, Selection(case_ids=tuple(wanted)))
+
+    assert sorted(summary.closed) == sorted(wanted)
+    with pytest.raises(UsageError, match="c-unknown is none"):
+        annotate(store, Selection(case_ids=("c-unknown",)))
 
 
 def test_long_case_keeps_its_lease(store, write_ct, tmp_path, monkeypatch):
