@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from configs.errors import ConfigError
 from storage.cases import QuarantinedFile, case_counts, quarantined, twin_pairs
-from storage.leases import running
-from storage.model_registry import configured_committee, registered_models
+from storage.leases import running_cases
+from storage.model_registry import RegisteredModel, configured_committee, known_models
 from storage.predictions import Failure, closing_rate, open_failures
 from storage.queue import queue_size, ranked_at
 from storage.store import Store
@@ -51,10 +52,10 @@ def status(store: Store) -> Status:
     Raises:
         StorageError: The workspace is damaged.
     """
-    models = tuple(registered_models(store))
-    committee_id, fault = _committee(store)
-    at_work = running(store)
     with store.read() as connection:
+        models = known_models(store, connection)
+        committee_id, fault = _committee(store, models)
+        at_work = running_cases(store, connection)
         counts = case_counts(connection, committee_id or "")
         failures = tuple(open_failures(connection, committee_id or ""))
         rate = closing_rate(connection, at_work)
@@ -64,7 +65,7 @@ def status(store: Store) -> Status:
             patients=counts.patients,
             quarantined=tuple(quarantined(connection)),
             twins=tuple(twin_pairs(connection)),
-            models=models,
+            models=tuple(models),
             committee_id=committee_id,
             committee_fault=fault,
             annotated=counts.closed,
@@ -78,8 +79,10 @@ def status(store: Store) -> Status:
         )
 
 
-def _committee(store: Store) -> tuple[str | None, str | None]:
+def _committee(
+    store: Store, models: Mapping[str, RegisteredModel]
+) -> tuple[str | None, str | None]:
     try:
-        return configured_committee(store).committee_id, None
+        return configured_committee(store, models).committee_id, None
     except ConfigError as error:
         return None, str(error)

@@ -147,12 +147,20 @@ def lease_next(
 def running(store: Store) -> dict[str, list[str]]:
     """Return the cases that living workers compute now, by the run that they work for."""
     with store.read() as connection:
-        rows = connection.execute(
-            "SELECT run_id, case_id FROM case_leases ORDER BY run_id, case_id"
-        ).fetchall()
+        return running_cases(store, connection)
+
+
+def running_cases(store: Store, connection: Connection) -> dict[str, list[str]]:
+    """Return what ``running`` does, on an open index."""
+    rows = connection.execute(
+        "SELECT run_id, case_id FROM case_leases ORDER BY run_id, case_id"
+    ).fetchall()
+    living: dict[str, bool] = {}
     found: dict[str, list[str]] = {}
     for holder, case_id in rows:
-        if is_held(_mark(store, holder)):
+        if holder not in living:
+            living[holder] = is_held(_mark(store, holder))
+        if living[holder]:
             found.setdefault(run_of(holder), []).append(case_id)
     return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,8 +106,13 @@ def amend_card(store: Store, model: RegisteredModel, changes: JsonObject) -> Reg
 def registered_models(store: Store) -> dict[str, RegisteredModel]:
     """Return the newest model of each name; their cards for people are right afterwards."""
     with store.read() as connection:
-        write_cards(store, connection)
-        return _current_models(connection)
+        return known_models(store, connection)
+
+
+def known_models(store: Store, connection: duckdb.DuckDBPyConnection) -> dict[str, RegisteredModel]:
+    """Return what ``registered_models`` does, on an open index."""
+    write_cards(store, connection)
+    return _current_models(connection)
 
 
 def registered_model(store: Store, name: str) -> RegisteredModel:
@@ -143,8 +149,14 @@ def _current_models(connection: duckdb.DuckDBPyConnection) -> dict[str, Register
     return {name: RegisteredModel(name, weights, json.loads(card)) for name, weights, card in rows}
 
 
-def configured_committee(store: Store) -> CommitteeRecord:
+def configured_committee(
+    store: Store, known: Mapping[str, RegisteredModel] | None = None
+) -> CommitteeRecord:
     """Return the committee of the settings with its checkpoints.
+
+    Args:
+        store: The workspace.
+        known: The registered models, where the caller has read them.
 
     Raises:
         ConfigError: Fewer than two members, or a member whose weights are not registered.
@@ -155,7 +167,7 @@ def configured_committee(store: Store) -> CommitteeRecord:
             f"a committee needs two or more members, the settings name {len(members)}; add "
             "[[committee]] entries to atlasloop.toml, or train with `atlasloop train --join`"
         )
-    models = registered_models(store)
+    models = registered_models(store) if known is None else known
     records = []
     for member in members:
         if member.weights not in models:
@@ -170,11 +182,20 @@ def configured_committee(store: Store) -> CommitteeRecord:
 
 
 def _committee_id(settings: Settings, members: list[CommitteeMemberRecord]) -> str:
+    annotate = settings.annotate
+    chosen = {
+        "profile": None if annotate.profile == "weights" else annotate.profile,
+        "window": None if annotate.window is None else list(annotate.window),
+        "blending": annotate.blending,
+        "body_only": annotate.body_only,
+    }
     identity = {
         "pipeline": PIPELINE_VERSION,
         "members": [member.to_json() for member in members],
         "overlap": settings.annotate.overlap,
         "autocast": settings.annotate.autocast,
+        # Left out where they are not set, so that committees keep their names.
+        **{name: value for name, value in chosen.items() if value is not None},
     }
     return "k-" + sha256_hex(to_bytes(identity))[:12]
 
