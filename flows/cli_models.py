@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
+CronOption = Annotated[
+    str | None, typer.Option(help="Cron expression; empty for never.", metavar="CRON")
+]
+
 
 @commands.command()
 @guarded
@@ -257,19 +261,19 @@ def retrain(
 @guarded
 def serve(
     workspace: WorkspaceOption = HERE,
-    annotate_every: Annotated[
-        str | None, typer.Option(help="Cron expression; empty for never.", metavar="CRON")
-    ] = None,
-    triage_every: Annotated[
-        str | None, typer.Option(help="Cron expression; empty for never.", metavar="CRON")
-    ] = None,
-    retrain_every: Annotated[
-        str | None, typer.Option(help="Cron expression; empty for never.", metavar="CRON")
+    annotate_every: CronOption = None,
+    triage_every: CronOption = None,
+    retrain_every: CronOption = None,
+    watch_every: CronOption = None,
+    work_pool: Annotated[
+        str | None,
+        typer.Option(help="Prefect pool whose workers annotate and retrain.", metavar="NAME"),
     ] = None,
 ) -> None:
-    """Annotate new cases on a schedule, under Prefect, until Ctrl-C.
+    """Take in, annotate and retrain on a schedule, under Prefect, until Ctrl-C.
 
     Reports to the server that PREFECT_API_URL names; without it, to one of its own on 127.0.0.1.
+    Folders to watch are the setting schedule.watch.
 
     Example: atlasloop serve --annotate-every "*/15 * * * *"
     """
@@ -279,9 +283,11 @@ def serve(
         "annotate_every": annotate_every,
         "triage_every": triage_every,
         "retrain_every": retrain_every,
+        "watch_every": watch_every,
     }
     flags = {key: cron for key, cron in crons.items() if cron is not None}
-    serve_schedule(open_store(workspace, {"schedule": flags}), print_line)
+    store = open_store(workspace, {"schedule": flags})
+    serve_schedule(store, print_line, work_pool=work_pool)
 
 
 @commands.command()

@@ -12,35 +12,54 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import (
+    create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
+    create_table_artifact,
     update_progress_artifact,
 )
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import State
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow
 from prefect.runner import Runner
 from prefect.runtime import flow_run
-from prefect.schedules import Cron
+from prefect.schedules import Cron, Schedule
 from prefect.states import Completed, Failed
 from prefect.types.entrypoint import EntrypointType
 
-from configs.errors import AtlasLoopError, ConfigError, SchedulerError, SomeCasesFailedError
+from configs.errors import (
+    AtlasLoopError,
+    ConfigError,
+    NothingToLearnError,
+    SchedulerError,
+    SomeCasesFailedError,
+    UsageError,
+)
 from configs.settings import ScheduleSettings, load_settings
 from configs.taxonomy import use_taxonomy
 from flows.boundary import write_fault_log
+from flows.flow_pages import (
+    annotation_page,
+    failure_rows,
+    quarantine_rows,
+)
 from flows.retrain_options import RetrainOptions
 from flows.runs import started_by
 from flows.train_request import TrainRequest
 from storage.cases import unfinished_cases
+from storage.gates import has_labels_since_gate
 from storage.model_registry import configured_committee
 from storage.process_lock import process_lock
 from storage.queue import is_queue_stale
@@ -49,6 +68,13 @@ from storage.workspace import open_workspace
 
 if TYPE_CHECKING:
     from flows.annotate import AnnotateSummary, AnnotationRun
+    from flows.retrain import RetrainSummary
+    from flows.watch import WatchRun, WatchSummary
+
+GPU = "gpu"
+"""Tag of the tasks that compute on a device; a limit on it at the server holds for all of them."""
+PROCESS_POOL = "process"
+_BUSY = "an earlier run of this flow is still at work"
 
 
 class _CasesFailedError(SomeCasesFailedError):
@@ -63,39 +89,76 @@ class _CasesFailedError(SomeCasesFailedError):
         self.summary = summary
 
 
+@dataclass(frozen=True, slots=True)
+class Deployments:
+    """Flows of a workspace with their schedules.
+
+    Attributes:
+        served: Those that ``atlasloop serve`` runs in processes of its own.
+        pooled: Those that the workers of ``work_pool`` run.
+    """
+
+    served: tuple[RunnerDeployment, ...]
+    pooled: tuple[RunnerDeployment, ...] = ()
+    work_pool: str | None = None
+
+
+@flow(name="intake", persist_result=False)
+def intake(workspace: Path, *, skip_if_running: bool = False) -> State[Any]:
+    """Take in what is new and at rest in the watched folders.
+
+    Args:
+        workspace: Its folder.
+        skip_if_running: Do nothing while an earlier run of this flow is at work.
+
+    Returns:
+        Completed, with the WatchSummary: a folder that is away and a file that is bad are told, and
+        stop nothing.
+    """
+    store = _open(workspace)
+    with _private_faults(), _single(store, "intake") as alone:
+        if skip_if_running and not alone:
+            return Completed(message=_BUSY)
+        summary = _take_in_watched(store)
+    if summary.refused:
+        create_table_artifact(quarantine_rows(summary), key="intake-quarantined")
+    return Completed(message=summary.sentence(), data=summary)
+
+
 @flow(name="annotate", persist_result=False)
 def annotate(
     workspace: Path,
     *,
-    chunk_size: int | None = None,
     limit: int | None = None,
     retry_failed: bool = False,
     device: str | None = None,
+    place: int = 0,
     skip_if_running: bool = False,
 ) -> State[Any]:
     """Annotate the unfinished cases chunk by chunk, then rank the queue.
 
+    Runs at the same time share the cases by leases: each takes what no other computes.
+
     Args:
         workspace: Its folder.
-        chunk_size: Cases of one task; ``schedule.chunk_size`` when None.
         limit: Stop after so many cases.
         retry_failed: Try cases again that failed before.
         device: ``annotate.device`` when None.
-        skip_if_running: Do nothing while an earlier run of this flow is at work.
+        place: Which of the runs that may work at the same time this is.
+        skip_if_running: Do nothing while an earlier run of this flow in this place is at work.
 
     Returns:
         Completed or Failed, with the AnnotateSummary, or None when there was nothing to do.
     """
     store = _open(workspace, None if device is None else {"annotate": {"device": device}})
-    with _private_faults(), _single(store, "annotate") as alone:
+    with _private_faults(), _single(store, f"annotate-{place}") as alone:
         if skip_if_running and not alone:
-            return Completed(message="an earlier run of this flow is still at work")
-        size = chunk_size or store.settings.schedule.chunk_size
-        summary = _annotate_unfinished(store, size, limit=limit, retry_failed=retry_failed)
+            return Completed(message=_BUSY)
+        summary = _annotate_unfinished(store, limit=limit, retry_failed=retry_failed)
         _rank_if_stale(store)
     if summary is None:
         return Completed(message="nothing to annotate")
-    create_markdown_artifact(_annotation_page(summary), key="annotate")
+    _show(store, summary)
     return _state_of(summary)
 
 
@@ -113,7 +176,7 @@ def triage(workspace: Path, *, skip_if_running: bool = False) -> State[Any]:
     store = _open(workspace)
     with _private_faults(), _single(store, "triage") as alone:
         if skip_if_running and not alone:
-            return Completed(message="an earlier run of this flow is still at work")
+            return Completed(message=_BUSY)
         counts = rank.with_options(**_retries(store))(store.workspace.root)
     listed = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     return Completed(message=f"queue: {listed}", data=counts)
@@ -121,7 +184,11 @@ def triage(workspace: Path, *, skip_if_running: bool = False) -> State[Any]:
 
 @flow(name="retrain", persist_result=False)
 def retrain(
-    workspace: Path, *, options: RetrainOptions | None = None, skip_if_running: bool = False
+    workspace: Path,
+    *,
+    options: RetrainOptions | None = None,
+    only_if_new: bool = False,
+    skip_if_running: bool = False,
 ) -> State[Any]:
     """Train challengers on what people judged, and let the gate decide.
 
@@ -130,19 +197,22 @@ def retrain(
     Args:
         workspace: Its folder.
         options: What is wanted; its folders become a parameter that Prefect stores.
+        only_if_new: Do nothing, and say so, unless there are labels to learn from and some of them
+            came since the last retraining.
         skip_if_running: Do nothing while an earlier run of this flow is at work.
 
     Returns:
-        Completed, with the RetrainSummary.
+        Completed, with the RetrainSummary, or None when nothing was done.
     """
     store = _open(workspace)
     with _private_faults(), _single(store, "retrain") as alone:
         if skip_if_running and not alone:
-            return Completed(message="an earlier run of this flow is still at work")
-        from flows.retrain import retrain as run
-
-        with started_by(prefect_flow_run=flow_run.get_id()):
-            summary = run(store, options)
+            return Completed(message=_BUSY)
+        if only_if_new and not _has_new_labels(store):
+            return Completed(message="nothing to learn: no label came since the last retraining")
+        summary = challenge(store.workspace.root, options, quietly=only_if_new)
+    if summary is None:
+        return Completed(message="nothing to learn: no label is of a patient who trains")
     page = f"Gate {summary.gate_id}: {summary.decision.outcome}, {summary.labels} labels, "
     create_markdown_artifact(f"{page}{summary.gate_patients} gate patients", key="retrain")
     return Completed(message=str(summary.decision.outcome), data=summary)
@@ -172,7 +242,14 @@ def train(workspace: Path, *, request: TrainRequest) -> State[Any]:
     return Completed(message=said, data=summary)
 
 
-@task(name="annotate-chunk", persist_result=False, cache_policy=NO_CACHE)
+@task(name="take-in", persist_result=False, cache_policy=NO_CACHE)
+def take_in(run: WatchRun, number: int) -> None:
+    """Take in one portion of what a look found; trying again registers nothing twice."""
+    with _private_faults():
+        run.take_in(number)
+
+
+@task(name="annotate-chunk", persist_result=False, cache_policy=NO_CACHE, tags=[GPU])
 def annotate_chunk(run: AnnotationRun, case_ids: Sequence[str]) -> State[Any]:
     """Annotate some cases of a run; Failed when one of them failed, so that Prefect tries again.
 
@@ -195,28 +272,84 @@ def rank(workspace: Path) -> dict[str, int]:
         return run(_open(workspace))
 
 
-def deployments(workspace: Path, schedule: ScheduleSettings) -> list[RunnerDeployment]:
+@task(name="retrain-and-gate", persist_result=False, cache_policy=NO_CACHE, tags=[GPU])
+def challenge(
+    workspace: Path, options: RetrainOptions | None, *, quietly: bool
+) -> RetrainSummary | None:
+    """Retrain and let the gate decide; ``quietly`` gives None where there is nothing to learn."""
+    from flows.retrain import retrain as run
+
+    with _private_faults(), started_by(prefect_flow_run=flow_run.get_id()):
+        try:
+            return run(_open(workspace), options)
+        except NothingToLearnError:
+            if quietly:
+                return None
+            raise
+
+
+def deployments(
+    workspace: Path, schedule: ScheduleSettings, *, work_pool: str | None = None
+) -> Deployments:
     """Return every flow, tied to a workspace and its schedule; without one it waits for a click.
+
+    Args:
+        workspace: Its folder.
+        schedule: When, and how many at once.
+        work_pool: Name of the pool whose workers run what computes on a device. New files and
+            ranks never wait for those.
 
     Raises:
         ConfigError: A cron expression cannot be read.
     """
-    table: list[tuple[Flow[..., Any], str, str]] = [
-        (annotate, "annotate_every", schedule.annotate_every),
-        (triage, "triage_every", schedule.triage_every),
-        (retrain, "retrain_every", schedule.retrain_every),
-    ]
-    made = [
-        flow.to_deployment(
+    crons = {
+        "watch_every": schedule.watch_every if schedule.watch else "",
+        "annotate_every": schedule.annotate_every,
+        "triage_every": schedule.triage_every,
+        "retrain_every": schedule.retrain_every,
+    }
+    places = [{"device": device, "place": n} for n, device in enumerate(schedule.devices)]
+
+    def make(
+        flow: Flow[..., Any],
+        key: str,
+        *,
+        each: Sequence[dict[str, Any]] = ({},),
+        **parameters: object,
+    ) -> RunnerDeployment:
+        made = flow.to_deployment(
             name=_deployment_name(workspace),
-            schedules=[Cron(cron, timezone=schedule.timezone)] if _checked(key, cron) else [],
+            schedules=_schedules(key, crons[key], schedule.timezone, each),
             paused=False,
-            parameters={"workspace": str(workspace), "skip_if_running": True},
+            parameters={"workspace": str(workspace), "skip_if_running": True, **parameters},
+            concurrency_limit=schedule.run_limit,
             entrypoint_type=EntrypointType.MODULE_PATH,
         )
-        for flow, key, cron in table
-    ]
-    return cast(list[RunnerDeployment], made)  # typed as if it could be awaited
+        return cast(RunnerDeployment, made)  # typed as if it could be awaited
+
+    light = (make(intake, "watch_every"), make(triage, "triage_every"))
+    heavy = (
+        make(annotate, "annotate_every", each=places or ({},)),
+        make(retrain, "retrain_every", only_if_new=True),
+    )
+    if work_pool is None:
+        return Deployments(served=light + heavy)
+    return Deployments(served=light, pooled=heavy, work_pool=work_pool)
+
+
+def register_pooled(made: Deployments, schedule: ScheduleSettings) -> None:
+    """Tell the server of the work pool, of what its workers are to run, and of the limits.
+
+    Raises:
+        UsageError: The pool is there and of another type than process.
+    """
+    with get_client(sync_client=True) as client:
+        if schedule.gpu_limit is not None:
+            client.create_concurrency_limit(tag=GPU, concurrency_limit=schedule.gpu_limit)
+        if made.work_pool is not None:
+            _make_pool(client, made.work_pool, schedule.pool_limit)
+    for deployment in made.pooled:
+        deployment.apply(work_pool_name=made.work_pool)
 
 
 def serve_deployments(served: Sequence[RunnerDeployment]) -> None:
@@ -245,8 +378,61 @@ async def _serve(served: Sequence[RunnerDeployment]) -> None:
     await runner.start()
 
 
+def _make_pool(client: SyncPrefectClient, name: str, limit: int | None) -> None:
+    try:
+        pool = client.read_work_pool(name)
+    except ObjectNotFound:
+        client.create_work_pool(
+            WorkPoolCreate(name=name, type=PROCESS_POOL, concurrency_limit=limit)
+        )
+        return
+    if pool.type != PROCESS_POOL:
+        raise UsageError(
+            f"runs need a work pool of type {PROCESS_POOL}, {name!r} is of type {pool.type!r}; "
+            "choose another name"
+        )
+    client.update_work_pool(name, WorkPoolUpdate(concurrency_limit=limit))
+
+
+def _schedules(
+    key: str, cron: str, timezone: str, each: Sequence[dict[str, Any]]
+) -> list[Schedule]:
+    if not _checked(key, cron):
+        return []
+    return [Cron(cron, timezone=timezone, parameters=dict(parameters)) for parameters in each]
+
+
+def _take_in_watched(store: Store) -> WatchSummary:
+    from flows.watch import WatchSummary, look, watch_run
+
+    seen = look(store)
+    if not seen.at_rest:
+        return WatchSummary(seen)
+    with started_by(prefect_flow_run=flow_run.get_id()), watch_run(store, seen) as run:
+        for number in run.portions:
+            take_in.with_options(**_retries(store))(run, number)
+        return run.summary()
+
+
+def _has_new_labels(store: Store) -> bool:
+    with store.read() as connection:
+        return has_labels_since_gate(connection)
+
+
+def _show(store: Store, summary: AnnotateSummary) -> None:
+    """Leave a page, a table of failures and the place of the report in Prefect's pages."""
+    from flows.reports import write_report
+
+    create_markdown_artifact(annotation_page(summary), key="annotate")
+    if summary.failed:
+        create_table_artifact(failure_rows(summary), key="annotate-failures")
+    report = store.workspace.runs_path / f"{summary.run_id}.report.json"
+    write_report(report, summary)
+    create_link_artifact(report.as_uri(), link_text=report.name, key="annotate-report")
+
+
 def _annotate_unfinished(
-    store: Store, chunk_size: int, *, limit: int | None, retry_failed: bool
+    store: Store, *, limit: int | None, retry_failed: bool
 ) -> AnnotateSummary | None:
     """Annotate in chunks; None when nothing is unfinished, found out without loading PyTorch."""
     if not _has_unfinished(store, retry_failed=retry_failed):
@@ -258,7 +444,7 @@ def _annotate_unfinished(
         annotation_run(store, limit=limit, retry_failed=retry_failed) as run,
     ):
         get_run_logger().info("run %s: %s", run.run_id, run.estimate())
-        _annotate_in_chunks(store, run, chunk_size)
+        _annotate_in_chunks(store, run)
         return run.summary()
 
 
@@ -268,8 +454,9 @@ def _has_unfinished(store: Store, *, retry_failed: bool) -> bool:
         return bool(unfinished_cases(connection, committee_id, retry_failed=retry_failed))
 
 
-def _annotate_in_chunks(store: Store, run: AnnotationRun, chunk_size: int) -> None:
+def _annotate_in_chunks(store: Store, run: AnnotationRun) -> None:
     """Run the chunks one after another; a chunk that fails for good lets the next ones come."""
+    chunk_size = store.settings.schedule.chunk_size
     case_ids = [case.case_id for case in run.cases]
     chunk_task = annotate_chunk.with_options(**_retries(store))
     progress = cast(UUID, create_progress_artifact(0.0, key="annotate-progress"))
@@ -317,21 +504,6 @@ def _state_of(summary: AnnotateSummary) -> State[Any]:
     except SomeCasesFailedError as error:
         return Failed(message=str(error), data=_CasesFailedError(str(error), summary))
     return Completed(message=f"{len(summary.closed)} cases closed", data=summary)
-
-
-def _annotation_page(summary: AnnotateSummary) -> str:
-    rows = [
-        ("closed", len(summary.closed)),
-        ("closed by another run", len(summary.closed_elsewhere)),
-        ("left to a run that computes them", len(summary.held_elsewhere)),
-        ("failed", len(summary.failed)),
-    ]
-    lines = [f"Run {summary.run_id}, {summary.committee_id}", "", "| cases | n |", "|---|---|"]
-    lines += [f"| {name} | {count} |" for name, count in rows]
-    if summary.failed:
-        lines += ["", "| failed case | reason |", "|---|---|"]
-        lines += [f"| {case.case_id} | {case.reason} |" for case in summary.failed]
-    return "\n".join(lines)
 
 
 def _retries(store: Store) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from configs.errors import SchedulerError, UsageError
+from configs.errors import NothingToLearnError, SchedulerError, UsageError
 from configs.settings import ScheduleSettings
 from flows.annotate import annotation_run
+from flows.flow_pages import annotation_page, failure_rows
 from flows.intake import intake
 from flows.prefect_server import check_api, local_server, serve_lock_path
 from flows.retrain import RetrainSummary
@@ -103,39 +104,103 @@ def test_page_lists_failures_by_id_and_reason(scheduled, store, write_ct, tmp_pa
 
     with annotation_run(store) as run:
         summary = run.annotate(case_ids(run))
-    page = scheduled._annotation_page(summary)
+    page, rows = annotation_page(summary), failure_rows(summary)
 
-    assert f"| {summary.failed[0].case_id} | missing_file |" in page
+    assert rows == [{"case": summary.failed[0].case_id, "reason": "missing_file"}]
     assert "| closed | 1 |" in page
-    assert PATIENT not in page
+    assert "| failed | 1 |" in page
+    assert PATIENT not in page + str(rows)
+
+
+def crons(deployment):
+    return [entry.schedule.cron for entry in deployment.schedules]
 
 
 def test_every_flow_is_deployed_and_an_empty_cron_is_never(scheduled, tmp_path):
     schedule = ScheduleSettings(annotate_every="0 6 * * *", timezone="Europe/Berlin")
 
-    annotate, triage, retrain = scheduled.deployments(tmp_path / "w", schedule)
+    made = scheduled.deployments(tmp_path / "w", schedule)
 
-    names = (annotate.flow_name, triage.flow_name, retrain.flow_name)
-    assert names == ("annotate", "triage", "retrain")
-    assert annotate.schedules[0].schedule.cron == "0 6 * * *"
+    intake, triage, annotate, retrain = made.served
+    names = [deployment.flow_name for deployment in made.served]
+    assert names == ["intake", "triage", "annotate", "retrain"]
     assert annotate.schedules[0].schedule.timezone == "Europe/Berlin"
-    assert triage.schedules == retrain.schedules == []
-    assert annotate.name != scheduled.deployments(tmp_path / "v" / "w", schedule)[0].name
+    assert crons(annotate) == ["0 6 * * *"]
+    assert crons(triage) == []
+    assert crons(intake) == [], "no folder is watched"
+    assert retrain.parameters["only_if_new"] is True
+    assert annotate.name != scheduled.deployments(tmp_path / "v" / "w", schedule).served[0].name
 
 
-def test_retraining_without_a_verdict_fails_with_our_own_words(
+def test_by_default_nights_annotate_weeks_retrain_and_watched_folders_are_looked_at(
+    scheduled, tmp_path
+):
+    made = scheduled.deployments(tmp_path, ScheduleSettings(watch=("in box",)))
+
+    assert [crons(deployment) for deployment in made.served] == [
+        ["*/15 * * * *"],
+        [],
+        ["0 1 * * *"],
+        ["0 6 * * 6"],
+    ]
+    assert "in box" not in str(made.served[0].parameters)
+
+
+def test_each_device_is_a_run_of_its_own_and_a_pool_takes_only_what_computes(scheduled, tmp_path):
+    schedule = ScheduleSettings(devices=("cuda:0", "cuda:1"), run_limit=2)
+
+    made = scheduled.deployments(tmp_path, schedule, work_pool="gpus")
+
+    assert [deployment.flow_name for deployment in made.served] == ["intake", "triage"]
+    annotate, retrain = made.pooled
+    assert [entry.parameters for entry in annotate.schedules] == [
+        {"device": "cuda:0", "place": 0},
+        {"device": "cuda:1", "place": 1},
+    ]
+    assert annotate.concurrency_limit == 2
+    assert retrain.flow_name == "retrain"
+
+
+def test_retraining_without_a_verdict_fails_with_our_own_words_where_it_was_asked_for(
+    scheduled, store, write_ct, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(scheduled, "challenge", scheduled.challenge.fn)
+    take_in(store, write_ct, tmp_path / "cts", range(1))
+
+    with pytest.raises(NothingToLearnError):
+        scheduled.retrain.fn(store.workspace.root)
+
+
+def test_scheduled_retraining_without_a_label_is_completed_and_freezes_no_role(
     scheduled, store, write_ct, tmp_path
 ):
     take_in(store, write_ct, tmp_path / "cts", range(1))
 
-    with pytest.raises(UsageError):
-        scheduled.retrain.fn(store.workspace.root)
+    state = scheduled.retrain.fn(store.workspace.root, only_if_new=True)
+
+    assert state.is_completed()
+    assert state.message.startswith("nothing to learn")
+    assert lines_of(store, "split.frozen") == []
+
+
+def test_scheduled_retraining_without_a_label_to_train_on_is_completed(
+    scheduled, store, write_ct, tmp_path, monkeypatch, judge_livers
+):
+    monkeypatch.setattr(scheduled, "challenge", scheduled.challenge.fn)
+    monkeypatch.setattr("flows.retrain.stored_labels", lambda store: [])
+    take_in(store, write_ct, tmp_path / "cts", range(2))
+    judge_livers(store)
+
+    state = scheduled.retrain.fn(store.workspace.root, only_if_new=True)
+
+    assert state.message == "nothing to learn: no label is of a patient who trains"
 
 
 def test_retraining_tells_what_the_gate_decided(scheduled, store, monkeypatch):
     decision = GateDecision("promoted", rows=(), needed=None, reason="all hold")
     summary = RetrainSummary("g-1", decision, labels=3, gate_patients=9, members=("m0",))
     pages = []
+    monkeypatch.setattr(scheduled, "challenge", scheduled.challenge.fn)
     monkeypatch.setattr("flows.retrain.retrain", lambda store, options: summary)
     monkeypatch.setattr(
         scheduled, "create_markdown_artifact", lambda page, key: pages.append((key, page))
