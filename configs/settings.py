@@ -173,6 +173,8 @@ class ScheduleSettings(_Section):
             unset leaves the server's limit alone.
         pool_limit: Runs of the work pool at once; unset is no limit.
         run_limit: Runs of one flow at once; unset is no limit.
+        dead_after_s: A run that the server takes for running, but whose process has been gone for
+            so long, is marked as crashed, so that it counts in no limit any more.
         port: Of the local server, where no PREFECT_API_URL names another.
     """
 
@@ -190,6 +192,7 @@ class ScheduleSettings(_Section):
     gpu_limit: int | None = Field(default=None, ge=1)
     pool_limit: int | None = Field(default=None, ge=1)
     run_limit: int | None = Field(default=None, ge=1)
+    dead_after_s: float = Field(default=300.0, gt=0)
     port: int = Field(default=4200, ge=1, le=65535)
 
     @field_validator("timezone")

@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
+import httpx
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import (
     create_link_artifact,
@@ -28,15 +31,22 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import State, StateType
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow
 from prefect.runner import Runner
 from prefect.runtime import flow_run
 from prefect.schedules import Cron, Schedule
-from prefect.states import Completed, Failed
+from prefect.states import Completed, Crashed, Failed
 from prefect.types.entrypoint import EntrypointType
 
 from configs.errors import (
@@ -61,7 +71,7 @@ from flows.train_request import TrainRequest
 from storage.cases import unfinished_cases
 from storage.gates import has_labels_since_gate
 from storage.model_registry import configured_committee
-from storage.process_lock import process_lock
+from storage.process_lock import is_held, process_lock
 from storage.queue import is_queue_stale
 from storage.store import Store
 from storage.workspace import open_workspace
@@ -70,6 +80,8 @@ if TYPE_CHECKING:
     from flows.annotate import AnnotateSummary, AnnotationRun
     from flows.retrain import RetrainSummary
     from flows.watch import WatchRun, WatchSummary
+
+_LOG = logging.getLogger(__name__)
 
 GPU = "gpu"
 """Tag of the tasks that compute on a device; a limit on it at the server holds for all of them."""
@@ -101,6 +113,11 @@ class Deployments:
     served: tuple[RunnerDeployment, ...]
     pooled: tuple[RunnerDeployment, ...] = ()
     work_pool: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name that all of them have, and the tag of all their runs."""
+        return str(self.served[0].name)
 
 
 @flow(name="intake", persist_result=False)
@@ -319,6 +336,7 @@ def deployments(
     ) -> RunnerDeployment:
         made = flow.to_deployment(
             name=_deployment_name(workspace),
+            tags=[_deployment_name(workspace)],
             schedules=_schedules(key, crons[key], schedule.timezone, each),
             paused=False,
             parameters={"workspace": str(workspace), "skip_if_running": True, **parameters},
@@ -337,8 +355,8 @@ def deployments(
     return Deployments(served=light, pooled=heavy, work_pool=work_pool)
 
 
-def register_pooled(made: Deployments, schedule: ScheduleSettings) -> None:
-    """Tell the server of the work pool, of what its workers are to run, and of the limits.
+def register(made: Deployments, schedule: ScheduleSettings) -> None:
+    """Tell the server of limits, of the work pool and of what its workers are to run.
 
     Raises:
         UsageError: The pool is there and of another type than process.
@@ -348,14 +366,20 @@ def register_pooled(made: Deployments, schedule: ScheduleSettings) -> None:
             client.create_concurrency_limit(tag=GPU, concurrency_limit=schedule.gpu_limit)
         if made.work_pool is not None:
             _make_pool(client, made.work_pool, schedule.pool_limit)
+        for deployment in made.served:
+            _take_out_of_pool(client, deployment)
     for deployment in made.pooled:
         deployment.apply(work_pool_name=made.work_pool)
 
 
-def serve_deployments(served: Sequence[RunnerDeployment]) -> None:
-    """Run the deployments when their time comes, until Ctrl-C or SIGTERM; pause them then."""
+def serve_deployments(made: Deployments, store: Store) -> None:
+    """Run the served ones when their time comes, until Ctrl-C or SIGTERM; pause them then.
+
+    Meanwhile runs of all of them whose process is gone are marked as crashed: nobody else tells the
+    server when a worker dies together with its runs, and they would count in its limits for good.
+    """
     with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
-        asyncio.run(_serve(served))
+        asyncio.run(_serve(made, store))
 
 
 def outcome(state: State[Any]) -> Any:  # noqa: ANN401 each flow has its own
@@ -368,14 +392,49 @@ def outcome(state: State[Any]) -> Any:  # noqa: ANN401 each flow has its own
     return value
 
 
-async def _serve(served: Sequence[RunnerDeployment]) -> None:
+async def _serve(made: Deployments, store: Store) -> None:
     runner = Runner()
     loop, task = asyncio.get_running_loop(), cast("asyncio.Task[None]", asyncio.current_task())
     # SIGTERM ends us as Ctrl-C does; Prefect's own handler leaves from inside a callback.
     runner.handle_sigterm = lambda *_: loop.call_soon_threadsafe(task.cancel)  # type: ignore[method-assign]
-    for deployment in served:
+    for deployment in made.served:
         await runner.aadd_deployment(deployment)
-    await runner.start()
+    watch = asyncio.create_task(_mark_dead_runs(made.name, store))
+    try:
+        await runner.start()
+    finally:
+        watch.cancel()
+
+
+async def _mark_dead_runs(tag: str, store: Store) -> None:
+    """Mark the dead again and again; a server that does not answer is asked again later."""
+    after_s = store.settings.schedule.dead_after_s
+    while True:
+        try:
+            await _mark_dead_runs_once(tag, store, after_s)
+        except httpx.HTTPError as error:
+            _LOG.warning("dead runs were not looked for: %s", type(error).__name__)
+        await asyncio.sleep(after_s / 2)
+
+
+async def _mark_dead_runs_once(tag: str, store: Store, after_s: float) -> None:
+    at_work = FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING])
+    async with get_client() as client:
+        runs = await client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=at_work), tags=FlowRunFilterTags(all_=[tag])
+            ),
+            sort=FlowRunSort.EXPECTED_START_TIME_ASC,  # oldest first, should there be many
+            limit=200,
+        )
+        for run in runs:
+            if run.state is None or is_held(_life_mark(store, run.id)):
+                continue
+            if (datetime.now(UTC) - run.state.timestamp).total_seconds() > after_s:
+                message = "its process is gone; the next run goes on with the rest"
+                await client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+                _life_mark(store, run.id).unlink(missing_ok=True)
+                _LOG.warning("flow run %s is marked as crashed, its process is gone", run.id)
 
 
 def _make_pool(client: SyncPrefectClient, name: str, limit: int | None) -> None:
@@ -392,6 +451,16 @@ def _make_pool(client: SyncPrefectClient, name: str, limit: int | None) -> None:
             "choose another name"
         )
     client.update_work_pool(name, WorkPoolUpdate(concurrency_limit=limit))
+
+
+def _take_out_of_pool(client: SyncPrefectClient, deployment: RunnerDeployment) -> None:
+    """Forget a deployment that was in a pool before: Prefect has no way to take it out of one."""
+    try:
+        known = client.read_deployment_by_name(deployment.full_name)
+    except ObjectNotFound:
+        return
+    if known.work_pool_name is not None:
+        client.delete_deployment(known.id)
 
 
 def _schedules(
@@ -511,8 +580,17 @@ def _retries(store: Store) -> dict[str, Any]:
     return {"retries": schedule.retries, "retry_delay_seconds": schedule.retry_delay_s}
 
 
-def _single(store: Store, name: str) -> Any:  # noqa: ANN401 a context manager
-    return process_lock(store.workspace.runs_path / f"{name}.flow.lock")
+@contextmanager
+def _single(store: Store, name: str) -> Iterator[bool]:
+    """Mark this flow run as alive, and tell whether it is the only one of its name."""
+    with contextlib.ExitStack() as held:
+        if (run_id := flow_run.get_id()) is not None:
+            held.enter_context(process_lock(_life_mark(store, run_id)))
+        yield held.enter_context(process_lock(store.workspace.runs_path / f"{name}.flow.lock"))
+
+
+def _life_mark(store: Store, flow_run_id: UUID | str) -> Path:
+    return store.workspace.runs_path / f"flow-{flow_run_id}.lock"
 
 
 def _open(workspace: Path, flags: Mapping[str, Any] | None = None) -> Store:

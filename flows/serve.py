@@ -38,11 +38,11 @@ def serve_schedule(
     watched = len(watched_folders(store))
     prepare_environment(store.workspace)
     with _server(store) as url:
-        from flows.scheduled import deployments, register_pooled, serve_deployments
+        from flows.scheduled import deployments, register, serve_deployments
 
         schedule = store.settings.schedule
         made = deployments(store.workspace.root, schedule, work_pool=work_pool)
-        register_pooled(made, schedule)
+        register(made, schedule)
         announce(f"Prefect server: {url.removesuffix('/api')}")
         for deployment in (*made.served, *made.pooled):
             announce(f"{deployment.flow_name}: {_when(deployment.schedules, store)}")
@@ -54,7 +54,7 @@ def serve_schedule(
             )
         announce("serving; Ctrl-C ends it")
         with _no_child_left():
-            serve_deployments(made.served)
+            serve_deployments(made, store)
 
 
 @contextmanager
