@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from configs.errors import CaseError, ConfigError, Reason, UsageError
+from configs.errors import CaseError, ConfigError, Reason, SomeCasesFailedError, UsageError
 from flows.intake import Intake, IntakeSummary
 from flows.runs import recorded_run
+from storage.canonical_json import JsonObject
 from storage.cases import Registration
 from storage.find_images import FoundImages, find_images
 from storage.store import Store
@@ -68,6 +69,26 @@ class WatchSummary:
     refused: tuple[tuple[str, Reason], ...] = ()
     unsettled: int = 0
     twins: int = 0
+
+    def raise_for_refusals(self) -> None:
+        """Raise SomeCasesFailedError when a file was quarantined."""
+        if self.refused:
+            raise SomeCasesFailedError(
+                f"{len(self.refused)} files were quarantined; `atlasloop status` has the reasons"
+            )
+
+    def to_json(self) -> JsonObject:
+        """Return it for a machine, without a path."""
+        return {
+            "run_id": self.run_id,
+            "counts": {str(kind): count for kind, count in self.counts.items()},
+            "refused": [{"file_id": name, "reason": str(why)} for name, why in self.refused],
+            "not_at_rest": len(self.look.moving) + self.unsettled,
+            "known": self.look.known,
+            "folders": self.look.folders,
+            "folders_away": list(self.look.away),
+            "twins": self.twins,
+        }
 
     def sentence(self) -> str:
         """Say it in one line without a path."""

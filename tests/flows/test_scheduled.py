@@ -17,7 +17,12 @@ from configs.settings import ScheduleSettings
 from flows.annotate import annotation_run
 from flows.flow_pages import annotation_page, failure_rows
 from flows.intake import intake
-from flows.prefect_server import check_api, local_server, serve_lock_path
+from flows.prefect_server import (
+    check_api,
+    local_server,
+    prepare_environment,
+    serve_lock_path,
+)
 from flows.retrain import RetrainSummary
 from flows.status import status
 from flows.train_request import TrainOverrides, TrainRequest
@@ -28,7 +33,17 @@ from storage.verify import verify
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERY_SECONDS = "* * * * * */15"
+TWICE_A_MINUTE = "* * * * * */30"
 PATIENT = "Doe^Jane"
+GONE = "its process is gone; the next run goes on with the rest"
+POOL_SETTINGS = """
+[schedule]
+watch = ["in box", "away"]
+settle_s = 1
+devices = ["cpu", "cpu"]
+pool_limit = 2
+dead_after_s = 40
+"""
 
 
 @pytest.fixture
@@ -250,6 +265,16 @@ def test_server_that_does_not_answer_is_a_clear_error():
         check_api("http://127.0.0.1:9/api")
 
 
+def test_local_server_keeps_leases_where_they_outlive_it_and_calls_nobody(store, monkeypatch):
+    monkeypatch.setattr("os.environ", {})
+
+    prepare_environment(store.workspace)
+
+    assert os.environ["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"].endswith(".filesystem")
+    assert os.environ["DO_NOT_TRACK"] == "1"
+    assert os.environ["PREFECT_HOME"] == str(store.workspace.runs_path / "prefect")
+
+
 def test_workspace_is_served_once(store):
     with (
         process_lock(serve_lock_path(store.workspace)),
@@ -341,6 +366,54 @@ def test_served_retraining_fires_and_ends_with_the_gates_word_in_the_journal(
     ] == []
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_pool_finishes_what_a_watched_folder_brought_though_worker_and_server_were_killed(
+    store, write_ct, tmp_path, served, worker
+):
+    with store.workspace.settings_path.open("a") as file:
+        file.write(POOL_SETTINGS)
+    inbox = store.workspace.root / "in box" / PATIENT
+    for seed in range(12):
+        write_ct(inbox / f"{seed}.nii.gz", seed=seed)
+    (inbox / "bad.nii.gz").write_text("no image")
+    flags = ("--annotate-every", TWICE_A_MINUTE, "--watch-every", TWICE_A_MINUTE)
+
+    api = served(store, *flags, "--work-pool", "gpus")
+    first_worker = worker(api)
+    amid = (lambda: len(lines_of(store, "case.annotated")) > 2, "a worker is amid the cases")
+    wait_until(*amid, every_s=0.1)
+    killed = flow_runs_at_work(store)
+    die_together([*runs_at_work(store), first_worker.pid])
+    served.kill()
+    left = 12 - len(lines_of(store, "case.annotated"))
+    wait_until(lambda: not api.answers(), "the killed server is gone")
+
+    api = served(store, *flags, "--work-pool", "gpus")
+    worker(api)
+    found = lambda: killed <= {run["id"] for run in api.runs("CRASHED", GONE)}  # noqa: E731
+    wait_until(found, "the dead runs are found")
+    wait_until(lambda: status(store).unfinished == 0, "the next runs finish the rest")
+    wait_until(lambda: api.artifacts("annotate-report"), "a run leaves its report")
+
+    assert left > 0, "the kill came too late to matter"
+    assert killed
+    closed = [line["case_id"] for line in lines_of(store, "case.annotated")]
+    assert len(closed) == len(set(closed)) == 12
+    (bad,) = lines_of(store, "file.quarantined")
+    (table, *_) = api.artifacts("intake-quarantined")
+    assert json.loads(table["data"]) == [{"file": bad["file_id"], "reason": "not_an_image"}]
+    looks = [run["state"]["message"] for run in api.runs("COMPLETED")]
+    assert "nothing new; of 2 watched folders away or emptied: 2" in looks
+    assert api.artifacts("annotate-report")[0]["data"].startswith("[r-")
+    dead = {run["id"]: run["work_pool_name"] for run in api.runs("CRASHED", GONE)}
+    assert {dead[run_id] for run_id in killed} == {"gpus"}
+    assert verify(store).findings == ()
+    assert [
+        path.name for path in prefect_files(store) if PATIENT.encode() in path.read_bytes()
+    ] == []
+
+
 def wait_until(condition, what, *, timeout_s=240, every_s=0.5):
     """What the condition gives once it holds; asked seldom, since the server has to answer."""
     deadline = time.monotonic() + timeout_s
@@ -352,8 +425,27 @@ def wait_until(condition, what, *, timeout_s=240, every_s=0.5):
 
 def process_at_work(store):
     """The process of the run that holds a lease mark now."""
-    (mark,) = [path for path in store.workspace.runs_path.glob("r-*.lock") if is_held(path)]
-    return int(mark.read_text())
+    (process,) = runs_at_work(store)
+    return process
+
+
+def runs_at_work(store):
+    """The processes of the runs that hold a lease mark now."""
+    marks = [path for path in store.workspace.runs_path.glob("r-*.lock") if is_held(path)]
+    return [int(mark.read_text()) for mark in marks]
+
+
+def flow_runs_at_work(store):
+    """Ids of the flow runs whose processes live and compute."""
+    marks = [path for path in store.workspace.runs_path.glob("flow-*.lock") if is_held(path)]
+    return {path.stem.removeprefix("flow-") for path in marks}
+
+
+def die_together(processes):
+    """Kill processes of which none can see another one die first."""
+    for strength in (signal.SIGSTOP, signal.SIGKILL):
+        for process in processes:
+            os.kill(process, strength)
 
 
 def view_queue(store, kind):
@@ -398,45 +490,97 @@ class Api:
         with urllib.request.urlopen(request, timeout=60) as reply:
             return reply.read()
 
+    def artifacts(self, key: str) -> list[dict]:
+        """What runs left under a key."""
+        question = {"artifacts": {"key": {"any_": [key]}}}
+        return json.loads(self.send("artifacts/filter", question))
+
     def runs(self, kind: str, message: str | None = None) -> list[dict]:
         """Flow runs in a state, oldest first."""
         found = self.post("flow_runs", {"flow_runs": {"state": {"type": {"any_": [kind]}}}})
         return [run for run in found if message in (None, run["state"]["message"])]
 
 
-@pytest.fixture
-def served(tmp_path):
-    """A starter of `atlasloop serve` with a server of its own; ends it and checks that it ended."""
-    started = []
+class Served:
+    """A starter of `atlasloop serve` with a server of its own."""
 
-    def serve(store, *flags):
-        with (tmp_path / "serve.log").open("wb") as log:
-            process = subprocess.Popen(
-                [*command_line(store, "serve"), *flags],
-                cwd=ROOT,
-                env=serving_environment(),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._started: list[tuple[subprocess.Popen[bytes], Path]] = []
+
+    def __call__(self, store, *flags: str) -> Api:
+        process = start([*command_line(store, "serve"), *flags], self._log, serving_environment())
         lock = serve_lock_path(store.workspace)
-        started.append((process, lock))
+        self._started.append((process, lock))
         wait_until(lambda: is_held(lock) and lock.read_text(), "the server has a port")
         api = Api(lock.read_text())
         wait_until(api.answers, "the server answers")
         return api
 
-    yield serve
-    for process, lock in started:
-        url = lock.read_text()
+    def kill(self) -> None:
+        """Let the last one die at once; what it started is left to itself."""
+        process, _ = self._started.pop()
+        process.kill()
+        process.wait(timeout=30)
+
+    def end(self) -> None:
+        """End those that live, and check that they end well."""
+        for process, lock in self._started:
+            url = lock.read_text()
+            process.send_signal(signal.SIGTERM)
+            try:
+                assert process.wait(timeout=90) == 0, self._log.read_text()[-3000:]
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            assert not is_held(lock)
+            assert not Api(url).answers()
+
+
+@pytest.fixture
+def served(tmp_path):
+    starter = Served(tmp_path / "serve.log")
+    yield starter
+    starter.end()
+
+
+@pytest.fixture
+def worker(tmp_path):
+    """A starter of Prefect's own worker of the pool `gpus`."""
+    started = []
+
+    def work(api):
+        environment = {
+            **serving_environment(),
+            "PREFECT_API_URL": api.url,
+            "PREFECT_HOME": str(tmp_path / "home of a worker"),
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+            "DO_NOT_TRACK": "1",
+        }
+        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "gpus"]
+        started.append(start([*command, "--limit", "2"], tmp_path / "worker.log", environment))
+        return started[-1]
+
+    yield work
+    for process in started:
         process.send_signal(signal.SIGTERM)
         try:
-            assert process.wait(timeout=90) == 0, (tmp_path / "serve.log").read_text()[-3000:]
+            process.wait(timeout=60)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-        assert not is_held(lock)
-        assert not Api(url).answers()
+
+
+def start(command, log, environment):
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def command_line(store, verb):

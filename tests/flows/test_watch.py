@@ -1,13 +1,16 @@
 """Watched folders: what is read, what is left alone, and what is never read twice."""
 
+import json
 import os
 import shutil
 import time
 from datetime import datetime, timedelta
 
 import pytest
+from typer.testing import CliRunner
 
 from configs.errors import ConfigError, Reason
+from flows import cli
 from flows import watch as module
 from flows.intake import intake
 from flows.status import status
@@ -16,6 +19,15 @@ from storage.cases import Registration
 from storage.rebuild import rebuild
 from storage.store import Store
 from storage.verify import verify
+
+
+@pytest.fixture
+def run_command(monkeypatch):
+    def run(*arguments, environment=None):
+        monkeypatch.delenv("ATLASLOOP_WORKSPACE", raising=False)
+        return CliRunner().invoke(cli.app, [str(word) for word in arguments], env=environment)
+
+    return run
 
 
 @pytest.fixture
@@ -238,6 +250,20 @@ def test_name_that_is_not_utf8_stops_nothing(watching, inbox, write_ct, monkeypa
     pass_time(monkeypatch, seconds=61)
 
     assert watch(watching).counts == {Registration.NEW: 1}
+
+
+def test_command_line_looks_once_and_takes_no_path_beside(watching, inbox, write_ct, run_command):
+    for path in (write_ct(inbox / "a.nii.gz", seed=0), inbox / "bad.nii.gz"):
+        path.touch()
+    flags = ("--watched", "-w", watching.workspace.root)
+
+    early = run_command("intake", *flags, "--json")
+    with_path = run_command("intake", inbox, *flags)
+    late = run_command("intake", *flags, environment={"ATLASLOOP_SCHEDULE__SETTLE_S": "0"})
+
+    assert json.loads(early.stdout)["not_at_rest"] == 2
+    assert (early.exit_code, with_path.exit_code, late.exit_code) == (0, 2, 3)
+    assert late.stdout == "1 new; 1 quarantined; of 2 watched folders away or emptied: 2\n"
 
 
 def test_nothing_that_is_written_down_names_a_file(watching, inbox, write_ct, monkeypatch):
