@@ -37,7 +37,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
     FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments.runner import RunnerDeployment
@@ -86,6 +86,7 @@ _LOG = logging.getLogger(__name__)
 GPU = "gpu"
 """Tag of the tasks that compute on a device; a limit on it at the server holds for all of them."""
 PROCESS_POOL = "process"
+_AT_WORK = FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING])
 _BUSY = "an earlier run of this flow is still at work"
 
 
@@ -408,33 +409,48 @@ async def _serve(made: Deployments, store: Store) -> None:
 
 async def _mark_dead_runs(tag: str, store: Store) -> None:
     """Mark the dead again and again; a server that does not answer is asked again later."""
-    after_s = store.settings.schedule.dead_after_s
+    suspects: frozenset[UUID] = frozenset()
     while True:
         try:
-            await _mark_dead_runs_once(tag, store, after_s)
+            suspects = await _mark_dead_runs_once(tag, store, suspects)
         except httpx.HTTPError as error:
             _LOG.warning("dead runs were not looked for: %s", type(error).__name__)
-        await asyncio.sleep(after_s / 2)
+        await asyncio.sleep(store.settings.schedule.dead_after_s / 2)
 
 
-async def _mark_dead_runs_once(tag: str, store: Store, after_s: float) -> None:
-    at_work = FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING])
+async def _mark_dead_runs_once(
+    tag: str, store: Store, suspects: frozenset[UUID]
+) -> frozenset[UUID]:
+    """Mark the suspects of the last look that still seem dead; returns who is a suspect now.
+
+    Two looks, since a run that has just ended holds no lock and has not told the server yet.
+    """
+    seem_dead: set[UUID] = set()
     async with get_client() as client:
-        runs = await client.read_flow_runs(
+        for run in await client.read_flow_runs(
             flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=at_work), tags=FlowRunFilterTags(all_=[tag])
+                state=FlowRunFilterState(type=_AT_WORK), tags=FlowRunFilterTags(all_=[tag])
             ),
             sort=FlowRunSort.EXPECTED_START_TIME_ASC,  # oldest first, should there be many
             limit=200,
-        )
-        for run in runs:
-            if run.state is None or is_held(_life_mark(store, run.id)):
+        ):
+            if not _seems_dead(store, run):
                 continue
-            if (datetime.now(UTC) - run.state.timestamp).total_seconds() > after_s:
+            seem_dead.add(run.id)
+            if run.id in suspects:
                 message = "its process is gone; the next run goes on with the rest"
                 await client.set_flow_run_state(run.id, Crashed(message=message), force=True)
                 _life_mark(store, run.id).unlink(missing_ok=True)
                 _LOG.warning("flow run %s is marked as crashed, its process is gone", run.id)
+    return frozenset(seem_dead)
+
+
+def _seems_dead(store: Store, run: FlowRun) -> bool:
+    """Whether a run is in its state for long enough to hold its lock, and does not."""
+    if run.state is None or is_held(_life_mark(store, run.id)):
+        return False
+    age = datetime.now(UTC) - run.state.timestamp
+    return age.total_seconds() > store.settings.schedule.dead_after_s
 
 
 def _make_pool(client: SyncPrefectClient, name: str, limit: int | None) -> None:

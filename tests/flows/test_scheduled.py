@@ -1,5 +1,6 @@
 """The flows under Prefect: their plain parts without a server, the whole on a real one."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -8,7 +9,10 @@ import subprocess
 import sys
 import time
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 
@@ -42,7 +46,7 @@ watch = ["in box", "away"]
 settle_s = 1
 devices = ["cpu", "cpu"]
 pool_limit = 2
-dead_after_s = 40
+dead_after_s = 30
 """
 
 
@@ -226,6 +230,38 @@ def test_retraining_tells_what_the_gate_decided(scheduled, store, monkeypatch):
     assert state.message == "promoted"
     assert scheduled.outcome(state) == summary
     assert pages == [("retrain", "Gate g-1: promoted, 3 labels, 9 gate patients")]
+
+
+def test_only_a_run_that_twice_holds_no_lock_for_long_is_marked_as_crashed(
+    scheduled, store, monkeypatch
+):
+    long_ago = datetime.now(UTC) - timedelta(seconds=301)
+    dead, alive, young = (
+        SimpleNamespace(id=uuid4(), state=SimpleNamespace(timestamp=at))
+        for at in (long_ago, long_ago, datetime.now(UTC))
+    )
+    marked = []
+
+    class Client(contextlib.AbstractAsyncContextManager):
+        async def __aexit__(self, *_):
+            return None
+
+        async def read_flow_runs(self, **_):
+            return [dead, alive, young]
+
+        async def set_flow_run_state(self, run_id, state, *, force):
+            marked.append((run_id, state.name, force))
+
+    monkeypatch.setattr(scheduled, "get_client", Client)
+    with process_lock(scheduled._life_mark(store, alive.id)):
+        look = scheduled._mark_dead_runs_once
+        suspects = asyncio.run(look("w-1", store, frozenset()))
+        after_one_look = list(marked)
+        asyncio.run(look("w-1", store, suspects))
+
+    assert suspects == {dead.id}
+    assert after_one_look == []
+    assert marked == [(dead.id, "Crashed", True)]
 
 
 def test_training_as_a_flow_registers_a_model_and_says_so(
