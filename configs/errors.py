@@ -42,6 +42,10 @@ class UsageError(AtlasLoopError):
     """The caller asked for something that cannot be done as asked."""
 
 
+class NothingToLearnError(UsageError):
+    """There is no label that a training could learn from."""
+
+
 class ConflictError(UsageError):
     """What the caller leans on was changed or is held by somebody else; nothing was written."""
 

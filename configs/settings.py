@@ -181,21 +181,40 @@ class ScheduleSettings(_Section):
     Attributes:
         annotate_every: Cron expression; an empty one is never.
         triage_every: The same; ``annotate`` ranks what it closed without it.
-        retrain_every: The same; it takes long and needs verdicts, so it is never by default.
+        retrain_every: The same; does nothing where no label came since the last retraining.
+        watch: Folders to take new CTs in from; relative ones lie in the workspace.
+        watch_every: Cron expression of that.
+        settle_s: How long a file there must have been left alone before it is read.
         timezone: In which the cron expressions are meant, e.g. ``Europe/Berlin``.
-        chunk_size: Cases of one Prefect task.
+        devices: One annotating process each, at the same time; without any, one on
+            ``annotate.device``. A device may stand here more than once.
+        chunk_size: Cases, or new files, of one Prefect task.
         retries: How often a chunk with failed cases is tried again.
         retry_delay_s: Wait before that.
+        gpu_limit: Tasks with the tag ``gpu`` at once on the Prefect server, whoever runs them;
+            unset leaves the server's limit alone.
+        pool_limit: Runs of the work pool at once; unset is no limit.
+        run_limit: Runs of one flow at once; unset is no limit.
+        dead_after_s: A run that the server takes for running, but whose process has been gone for
+            so long, is marked as crashed, so that it counts in no limit any more.
         port: Of the local server, where no PREFECT_API_URL names another.
     """
 
-    annotate_every: str = "*/15 * * * *"
+    annotate_every: str = "0 1 * * *"
     triage_every: str = ""
-    retrain_every: str = ""
+    retrain_every: str = "0 6 * * 6"
+    watch: tuple[str, ...] = ()
+    watch_every: str = "*/15 * * * *"
+    settle_s: float = Field(default=120.0, ge=0)
     timezone: str = "UTC"
+    devices: tuple[str, ...] = ()
     chunk_size: int = Field(default=20, ge=1)
     retries: int = Field(default=2, ge=0)
     retry_delay_s: float = Field(default=60.0, ge=0)
+    gpu_limit: int | None = Field(default=None, ge=1)
+    pool_limit: int | None = Field(default=None, ge=1)
+    run_limit: int | None = Field(default=None, ge=1)
+    dead_after_s: float = Field(default=300.0, gt=0)
     port: int = Field(default=4200, ge=1, le=65535)
 
     @field_validator("timezone")

@@ -12,6 +12,7 @@ import torch
 
 from configs.errors import CaseError, Reason, SomeCasesFailedError, UsageError
 from flows.case_leases import CaseLeases
+from flows.case_selection import Selection
 from flows.case_stages import CaseStages, OpenedCase, PredictedCase
 from flows.devices import choose_device
 from flows.member_networks import annotate_options, load_members
@@ -64,21 +65,6 @@ class AnnotateSummary:
         if self.failed:
             listed = ", ".join(f"{case.case_id} ({case.reason})" for case in self.failed)
             raise SomeCasesFailedError(f"{len(self.failed)} cases failed: {listed}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Which of the unfinished cases a run is for.
-
-    Attributes:
-        limit: Stop after so many cases.
-        case_ids: Only these; all when None.
-        retry_failed: Try cases again that failed before.
-    """
-
-    limit: int | None = None
-    case_ids: tuple[str, ...] | None = None
-    retry_failed: bool = False
 
 
 def annotate(

@@ -18,10 +18,10 @@ from flows.annotate import (
     AnnotateSummary,
     AnnotationRun,
     FailedCase,
-    Selection,
     run_facts,
     selected_cases,
 )
+from flows.case_selection import Selection
 from flows.devices import choose_device
 from flows.process_pool import Workers
 from flows.progress import Advance

@@ -38,7 +38,9 @@ def init(workspace: Annotated[Path, typer.Argument(help="Folder to make.")] = HE
 @commands.command()
 @guarded
 def intake(
-    paths: Annotated[list[Path], typer.Argument(help="CT files, or folders of them.")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="CT files, or folders of them.")
+    ] = None,
     workspace: WorkspaceOption = HERE,
     patients: Annotated[
         Path | None, typer.Option(help="CSV with the columns path and patient.")
@@ -49,17 +51,28 @@ def intake(
         typer.Option("--dataset", help="PATH is this dataset: take its labels in as well."),
     ] = None,
     *,
+    watched: Annotated[
+        bool,
+        typer.Option("--watched", help="What is new in the folders of schedule.watch, at rest."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Register CTs; bad files are quarantined with a reason, the rest goes on.
 
     Example: atlasloop intake /data/cts --patients patients.csv
     """
+    from configs.errors import UsageError
     from flows.intake import intake as run
     from flows.progress import shown
     from flows.reports import print_intake
 
     store = open_store(workspace)
+    if watched != (not paths) or (watched and (dataset or patients)):
+        raise UsageError("intake takes paths, or --watched and no --dataset, --patients or path")
+    if watched:
+        _intake_watched(store, workers=workers, as_json=as_json)
+        return
+    paths = paths or []
     if dataset is not None:
         _intake_dataset(store, dataset, paths, patients=patients, workers=workers, as_json=as_json)
         return
@@ -225,6 +238,17 @@ def export(
     else:
         print_export(summary, out)
     summary.raise_for_failures()
+
+
+def _intake_watched(store: Store, *, workers: int, as_json: bool) -> None:
+    from flows.watch import watch
+
+    summary = watch(store, workers=workers)
+    if as_json:
+        print_json(summary.to_json())
+    else:
+        print_line(summary.sentence())
+    summary.raise_for_refusals()
 
 
 def _intake_dataset(

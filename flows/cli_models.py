@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from configs.errors import UsageError
 from flows.boundary import guarded
 from flows.cli_options import (
     HERE,
@@ -20,7 +21,8 @@ from flows.cli_options import (
 from flows.tables import print_json, print_line, print_table, warn
 
 if TYPE_CHECKING:
-    from flows.annotate import AnnotateSummary, Selection
+    from flows.annotate import AnnotateSummary
+    from flows.case_selection import Selection
     from flows.retrain import RetrainSummary
     from flows.retrain_options import RetrainOptions
     from flows.train import TrainSummary
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from storage.store import Store
 
 commands = typer.Typer()
+
+CronOption = Annotated[
+    str | None, typer.Option(help="Cron expression; empty for never.", metavar="CRON")
+]
 
 
 @commands.command()
@@ -159,7 +165,12 @@ def annotate(
     store = open_store(workspace, _annotate_flags(device, workers))
     selection = _selection(limit, cases, retry_failed=retry_failed)
     if _as_flow(prefect=prefect):
-        summary = _annotate_as_flow(store, device, limit, retry_failed=retry_failed)
+        if workers is not None:
+            raise UsageError(
+                "under Prefect a run is one process, and several are the workers of a pool (see "
+                "docs/on-a-schedule.md); leave out --workers, or unset PREFECT_API_URL"
+            )
+        summary = _annotate_as_flow(store, device, selection)
     else:
         summary = _annotate_here(store, selection)
     if report is not None:
@@ -265,19 +276,19 @@ def retrain(
 @guarded
 def serve(
     workspace: WorkspaceOption = HERE,
-    annotate_every: Annotated[
-        str | None, typer.Option(help="Cron expression; empty for never.", metavar="CRON")
-    ] = None,
-    triage_every: Annotated[
-        str | None, typer.Option(help="Cron expression; empty for never.", metavar="CRON")
-    ] = None,
-    retrain_every: Annotated[
-        str | None, typer.Option(help="Cron expression; empty for never.", metavar="CRON")
+    annotate_every: CronOption = None,
+    triage_every: CronOption = None,
+    retrain_every: CronOption = None,
+    watch_every: CronOption = None,
+    work_pool: Annotated[
+        str | None,
+        typer.Option(help="Prefect pool whose workers annotate and retrain.", metavar="NAME"),
     ] = None,
 ) -> None:
-    """Annotate new cases on a schedule, under Prefect, until Ctrl-C.
+    """Take in, annotate and retrain on a schedule, under Prefect, until Ctrl-C.
 
     Reports to the server that PREFECT_API_URL names; without it, to one of its own on 127.0.0.1.
+    Folders to watch are the setting schedule.watch.
 
     Example: atlasloop serve --annotate-every "*/15 * * * *"
     """
@@ -287,9 +298,11 @@ def serve(
         "annotate_every": annotate_every,
         "triage_every": triage_every,
         "retrain_every": retrain_every,
+        "watch_every": watch_every,
     }
     flags = {key: cron for key, cron in crons.items() if cron is not None}
-    serve_schedule(open_store(workspace, {"schedule": flags}), print_line)
+    store = open_store(workspace, {"schedule": flags})
+    serve_schedule(store, print_line, work_pool=work_pool)
 
 
 @commands.command()
@@ -326,12 +339,17 @@ def _flow(name: str, store: Store, **parameters: Any) -> Any:  # noqa: ANN401 ea
     return scheduled.outcome(run(store.workspace.root, **parameters, return_state=True))
 
 
-def _annotate_as_flow(
-    store: Store, device: str | None, limit: int | None, *, retry_failed: bool
-) -> AnnotateSummary:
+def _annotate_as_flow(store: Store, device: str | None, selection: Selection) -> AnnotateSummary:
     from flows.annotate import empty_summary
 
-    summary = _flow("annotate", store, device=device, limit=limit, retry_failed=retry_failed)
+    summary = _flow(
+        "annotate",
+        store,
+        device=device,
+        limit=selection.limit,
+        case_ids=None if selection.case_ids is None else list(selection.case_ids),
+        retry_failed=selection.retry_failed,
+    )
     return summary or empty_summary(store)
 
 
@@ -380,7 +398,7 @@ def _annotate_flags(device: str | None, workers: int | None) -> dict[str, Any]:
 
 
 def _selection(limit: int | None, cases: list[str] | None, *, retry_failed: bool) -> Selection:
-    from flows.annotate import Selection
+    from flows.case_selection import Selection
 
     named: list[str] = []
     for given in cases or []:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,28 +100,56 @@ def intake(
     if not found.images and not found.refused:
         raise UsageError(f"no .nii or .nii.gz file lies under {', '.join(map(str, paths))}")
     with recorded_run(store, "intake", {"files": len(found.images)}) as run_id:
-        return _Intake(store, table, run_id).run(found, workers, advance)
+        return Intake(store, run_id, table=table).take_in(found, workers=workers, advance=advance)
 
 
-class _Intake:
-    """One run over found files."""
+class Intake:
+    """One run over found files; its patients come from a table, a pattern or nowhere."""
 
-    def __init__(self, store: Store, table: PatientTable | None, run_id: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        run_id: str,
+        *,
+        table: PatientTable | None = None,
+        is_settled: Callable[[Path], bool] = lambda _: True,
+    ) -> None:
+        """Prepare a run.
+
+        Args:
+            store: The workspace.
+            run_id: The recorded run that this belongs to.
+            table: Patients by path.
+            is_settled: Asked about a file after it was read; one of which it says no may have been
+                read half written, so nothing is made of it.
+        """
         self._store = store
         self._table = table
         self._run_id = run_id
+        self._is_settled = is_settled
         self._taken: list[TakenFile] = []
         self._refused: list[RefusedFile] = []
+        self._unsettled: list[SkippedPath] = []
         self._warnings: list[str] = []
         self._unknown_patients = 0
 
-    def run(self, found: FoundImages, workers: int, advance: Advance) -> IntakeSummary:
-        """Inspect the files side by side and commit them one by one, in order."""
+    def take_in(
+        self, found: FoundImages, *, workers: int = 2, advance: Advance = silent
+    ) -> IntakeSummary:
+        """Inspect the files side by side and commit them one by one, in order; to be called once.
+
+        Args:
+            found: The files.
+            workers: Files read at a time.
+            advance: Told how many files are done.
+        """
         for path, error in found.refused:
             self._refuse(path, error)
         limits = volume_limits(self._store.settings.intake)
         for number, (path, outcome) in enumerate(_inspected(found.images, limits, workers), 1):
-            if isinstance(outcome, CaseError):
+            if not self._is_settled(path):
+                self._unsettled.append(SkippedPath(path, "it was changed while it was read"))
+            elif isinstance(outcome, CaseError):
                 self._refuse(path, outcome)
             else:
                 self._register(path, outcome)
@@ -130,7 +158,7 @@ class _Intake:
             run_id=self._run_id,
             taken=tuple(self._taken),
             refused=tuple(self._refused),
-            skipped=tuple(found.skipped),
+            skipped=(*found.skipped, *self._unsettled),
             twins=tuple(self._twins()),
             warnings=tuple(self._all_warnings()),
         )

@@ -27,10 +27,14 @@ from storage.workspace import Workspace
 HOST = "127.0.0.1"
 _STARTUP_S = 180.0
 _SHUTDOWN_S = 15.0
-# What an AtlasLoop run wants of Prefect unless the user says otherwise: no telemetry, patience.
+# What an AtlasLoop run wants of Prefect unless the user says otherwise: no telemetry, patience, and
+# leases that outlive a killed server, without which the slots of a limit would stay taken for good.
 _DEFAULTS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
+        "prefect.server.concurrency.lease_storage.filesystem"
+    ),
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.errors import UsageError
+from configs.errors import NothingToLearnError, UsageError
 from flows.devices import choose_device, uses_bfloat16
 from flows.fine_tune import FineTuneJob, fine_tune_all
 from flows.gate import Contender, Rivals, observe, running
@@ -74,7 +74,8 @@ def retrain(
         advance: Told the gate cases that are done.
 
     Raises:
-        UsageError: Nobody has judged a label yet, or a member is unknown.
+        NothingToLearnError: Nobody has judged a label yet.
+        UsageError: A member is unknown.
         ConfigError: The committee is not complete.
         ModelError: A case or checkpoint does not fit, or the loss is no longer finite.
         ConflictError: A champion was replaced meanwhile.
@@ -140,11 +141,11 @@ def corrections(store: Store) -> tuple[TrainingLabel, ...]:
     """Return what retraining may learn from.
 
     Raises:
-        UsageError: Nobody has judged a label of a patient who trains.
+        NothingToLearnError: Nobody has judged a label of a patient who trains.
     """
     kept = stored_labels(store)
     if not kept:
-        raise UsageError(
+        raise NothingToLearnError(
             "retraining needs labels that a human judged, on patients whose role is train; there "
             "are none yet: review some with `atlasloop review`"
         )

@@ -89,3 +89,16 @@ def last_gate(connection: Connection) -> tuple[str, str, str] | None:
     return connection.execute(
         "SELECT gate_id, outcome, reason FROM gates ORDER BY seq DESC LIMIT 1"
     ).fetchone()
+
+
+def has_labels_since_gate(connection: Connection) -> bool:
+    """Whether a label came that the last retraining which reached its gate did not know.
+
+    What came while that one trained counts as new.
+    """
+    row = connection.execute(
+        """SELECT count(*) FROM label_versions WHERE seq > coalesce(
+               (SELECT max(r.seq) FROM runs r
+                WHERE r.verb = 'retrain' AND r.seq < (SELECT max(g.seq) FROM gates g)), 0)"""
+    ).fetchone()
+    return row is not None and row[0] > 0

@@ -27,7 +27,7 @@ _NAMED_BY_LINE = (
 )
 _NAMED_BY_MANIFEST = ("masks", "maps")
 # Tables that the journal knows nothing of.
-_EPHEMERAL = ("claims", "case_leases")
+_EPHEMERAL = ("claims", "case_leases", "watched_files")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ key = "{key}"
 # device = "auto"
 
 # [schedule]  # of `atlasloop serve`
-# annotate_every = "*/15 * * * *"
+# annotate_every = "0 1 * * *"
+# watch = ["/data/inbox"]  # new CTs in these folders are taken in
 # timezone = "UTC"
 
 # The committee: two or more models that vote. `atlasloop train --join` adds one.

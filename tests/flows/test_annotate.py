@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError, Reason, UsageError
-from flows.annotate import Selection, annotate, annotation_run
+from flows.annotate import annotate, annotation_run
+from flows.case_selection import Selection
 from flows.case_stages import CaseStages
 from flows.intake import intake
 from flows.status import status

@@ -13,8 +13,9 @@ import pytest
 from configs.errors import ModelError, Reason, WorkerError
 from configs.settings import load_settings
 from flows import annotate_workers
-from flows.annotate import Selection, annotate
+from flows.annotate import annotate
 from flows.annotate_workers import WorkerJob
+from flows.case_selection import Selection
 from flows.case_stages import CaseStages
 from flows.intake import intake
 from flows.status import status

@@ -19,13 +19,14 @@ from flows.retrain import (
     fine_tune_job,
     retrain,
 )
+from flows.runs import recorded_run
 from flows.split import split
 from flows.triage import triage
 from model.checkpoint import load_checkpoint
 from storage.assignments import assign_readings
 from storage.claims import claim_items
 from storage.cohort import read_cohort
-from storage.gates import Challenge, last_gate, record_gate
+from storage.gates import Challenge, has_labels_since_gate, last_gate, record_gate
 from storage.labels import ABSENT, LabelMask, base_of, reference_labels, version_json
 from storage.masks import encode_mask
 from storage.model_registry import configured_committee, registered_models
@@ -161,6 +162,34 @@ def test_without_a_verdict_there_is_nothing_to_learn(annotated: Store) -> None:
 
     with pytest.raises(UsageError, match="a human judged"):
         retrain(annotated, STEPS)
+
+
+def test_labels_are_new_until_a_retraining_that_began_after_them_reaches_its_gate(
+    annotated: Store,
+) -> None:
+    def is_there_something_new() -> bool:
+        with annotated.read() as connection:
+            return has_labels_since_gate(connection)
+
+    def retrain_to_the_gate(meanwhile: str | None = None) -> None:
+        with recorded_run(annotated, "retrain", {}):
+            if meanwhile is not None:
+                judge(annotated, first, meanwhile, "absent")
+            record_gate(annotated, [], outcome="underpowered", reason="few", evidence={})
+
+    first, *_ = give_roles(annotated, "train", "gate", "report")
+    seen = [is_there_something_new()]
+    judge(annotated, first, "liver", "absent")
+    seen.append(is_there_something_new())
+    with recorded_run(annotated, "retrain", {}):
+        seen.append(is_there_something_new())
+    seen.append(is_there_something_new())
+    retrain_to_the_gate()
+    seen.append(is_there_something_new())
+    retrain_to_the_gate(meanwhile="spleen")
+    seen.append(is_there_something_new())
+
+    assert seen == [False, True, True, True, False, True]
 
 
 def test_fine_tuning_starts_from_the_champion(annotated: Store) -> None:

@@ -1,5 +1,6 @@
 """The flows under Prefect: their plain parts without a server, the whole on a real one."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -8,15 +9,24 @@ import subprocess
 import sys
 import time
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 
-from configs.errors import SchedulerError, UsageError
+from configs.errors import NothingToLearnError, SchedulerError, UsageError
 from configs.settings import ScheduleSettings
 from flows.annotate import annotation_run
+from flows.flow_pages import annotation_page, failure_rows
 from flows.intake import intake
-from flows.prefect_server import check_api, local_server, serve_lock_path
+from flows.prefect_server import (
+    check_api,
+    local_server,
+    prepare_environment,
+    serve_lock_path,
+)
 from flows.retrain import RetrainSummary
 from flows.status import status
 from flows.train_request import TrainOverrides, TrainRequest
@@ -27,7 +37,17 @@ from storage.verify import verify
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERY_SECONDS = "* * * * * */15"
+TWICE_A_MINUTE = "* * * * * */30"
 PATIENT = "Doe^Jane"
+GONE = "its process is gone; the next run goes on with the rest"
+POOL_SETTINGS = """
+[schedule]
+watch = ["in box", "away"]
+settle_s = 1
+devices = ["cpu", "cpu"]
+pool_limit = 2
+dead_after_s = 30
+"""
 
 
 @pytest.fixture
@@ -103,39 +123,103 @@ def test_page_lists_failures_by_id_and_reason(scheduled, store, write_ct, tmp_pa
 
     with annotation_run(store) as run:
         summary = run.annotate(case_ids(run))
-    page = scheduled._annotation_page(summary)
+    page, rows = annotation_page(summary), failure_rows(summary)
 
-    assert f"| {summary.failed[0].case_id} | missing_file |" in page
+    assert rows == [{"case": summary.failed[0].case_id, "reason": "missing_file"}]
     assert "| closed | 1 |" in page
-    assert PATIENT not in page
+    assert "| failed | 1 |" in page
+    assert PATIENT not in page + str(rows)
+
+
+def crons(deployment):
+    return [entry.schedule.cron for entry in deployment.schedules]
 
 
 def test_every_flow_is_deployed_and_an_empty_cron_is_never(scheduled, tmp_path):
     schedule = ScheduleSettings(annotate_every="0 6 * * *", timezone="Europe/Berlin")
 
-    annotate, triage, retrain = scheduled.deployments(tmp_path / "w", schedule)
+    made = scheduled.deployments(tmp_path / "w", schedule)
 
-    names = (annotate.flow_name, triage.flow_name, retrain.flow_name)
-    assert names == ("annotate", "triage", "retrain")
-    assert annotate.schedules[0].schedule.cron == "0 6 * * *"
+    intake, triage, annotate, retrain = made.served
+    names = [deployment.flow_name for deployment in made.served]
+    assert names == ["intake", "triage", "annotate", "retrain"]
     assert annotate.schedules[0].schedule.timezone == "Europe/Berlin"
-    assert triage.schedules == retrain.schedules == []
-    assert annotate.name != scheduled.deployments(tmp_path / "v" / "w", schedule)[0].name
+    assert crons(annotate) == ["0 6 * * *"]
+    assert crons(triage) == []
+    assert crons(intake) == [], "no folder is watched"
+    assert retrain.parameters["only_if_new"] is True
+    assert annotate.name != scheduled.deployments(tmp_path / "v" / "w", schedule).served[0].name
 
 
-def test_retraining_without_a_verdict_fails_with_our_own_words(
+def test_by_default_nights_annotate_weeks_retrain_and_watched_folders_are_looked_at(
+    scheduled, tmp_path
+):
+    made = scheduled.deployments(tmp_path, ScheduleSettings(watch=("in box",)))
+
+    assert [crons(deployment) for deployment in made.served] == [
+        ["*/15 * * * *"],
+        [],
+        ["0 1 * * *"],
+        ["0 6 * * 6"],
+    ]
+    assert "in box" not in str(made.served[0].parameters)
+
+
+def test_each_device_is_a_run_of_its_own_and_a_pool_takes_only_what_computes(scheduled, tmp_path):
+    schedule = ScheduleSettings(devices=("cuda:0", "cuda:1"), run_limit=2)
+
+    made = scheduled.deployments(tmp_path, schedule, work_pool="gpus")
+
+    assert [deployment.flow_name for deployment in made.served] == ["intake", "triage"]
+    annotate, retrain = made.pooled
+    assert [entry.parameters for entry in annotate.schedules] == [
+        {"device": "cuda:0", "place": 0},
+        {"device": "cuda:1", "place": 1},
+    ]
+    assert annotate.concurrency_limit == 2
+    assert retrain.flow_name == "retrain"
+
+
+def test_retraining_without_a_verdict_fails_with_our_own_words_where_it_was_asked_for(
+    scheduled, store, write_ct, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(scheduled, "challenge", scheduled.challenge.fn)
+    take_in(store, write_ct, tmp_path / "cts", range(1))
+
+    with pytest.raises(NothingToLearnError):
+        scheduled.retrain.fn(store.workspace.root)
+
+
+def test_scheduled_retraining_without_a_label_is_completed_and_freezes_no_role(
     scheduled, store, write_ct, tmp_path
 ):
     take_in(store, write_ct, tmp_path / "cts", range(1))
 
-    with pytest.raises(UsageError):
-        scheduled.retrain.fn(store.workspace.root)
+    state = scheduled.retrain.fn(store.workspace.root, only_if_new=True)
+
+    assert state.is_completed()
+    assert state.message.startswith("nothing to learn")
+    assert lines_of(store, "split.frozen") == []
+
+
+def test_scheduled_retraining_without_a_label_to_train_on_is_completed(
+    scheduled, store, write_ct, tmp_path, monkeypatch, judge_livers
+):
+    monkeypatch.setattr(scheduled, "challenge", scheduled.challenge.fn)
+    monkeypatch.setattr("flows.retrain.stored_labels", lambda store: [])
+    take_in(store, write_ct, tmp_path / "cts", range(2))
+    judge_livers(store)
+
+    state = scheduled.retrain.fn(store.workspace.root, only_if_new=True)
+
+    assert state.message == "nothing to learn: no label is of a patient who trains"
 
 
 def test_retraining_tells_what_the_gate_decided(scheduled, store, monkeypatch):
     decision = GateDecision("promoted", rows=(), needed=None, reason="all hold")
     summary = RetrainSummary("g-1", decision, labels=3, gate_patients=9, members=("m0",))
     pages = []
+    monkeypatch.setattr(scheduled, "challenge", scheduled.challenge.fn)
     monkeypatch.setattr("flows.retrain.retrain", lambda store, options: summary)
     monkeypatch.setattr(
         scheduled, "create_markdown_artifact", lambda page, key: pages.append((key, page))
@@ -146,6 +230,38 @@ def test_retraining_tells_what_the_gate_decided(scheduled, store, monkeypatch):
     assert state.message == "promoted"
     assert scheduled.outcome(state) == summary
     assert pages == [("retrain", "Gate g-1: promoted, 3 labels, 9 gate patients")]
+
+
+def test_only_a_run_that_twice_holds_no_lock_for_long_is_marked_as_crashed(
+    scheduled, store, monkeypatch
+):
+    long_ago = datetime.now(UTC) - timedelta(seconds=301)
+    dead, alive, young = (
+        SimpleNamespace(id=uuid4(), state=SimpleNamespace(timestamp=at))
+        for at in (long_ago, long_ago, datetime.now(UTC))
+    )
+    marked = []
+
+    class Client(contextlib.AbstractAsyncContextManager):
+        async def __aexit__(self, *_):
+            return None
+
+        async def read_flow_runs(self, **_):
+            return [dead, alive, young]
+
+        async def set_flow_run_state(self, run_id, state, *, force):
+            marked.append((run_id, state.name, force))
+
+    monkeypatch.setattr(scheduled, "get_client", Client)
+    with process_lock(scheduled._life_mark(store, alive.id)):
+        look = scheduled._mark_dead_runs_once
+        suspects = asyncio.run(look("w-1", store, frozenset()))
+        after_one_look = list(marked)
+        asyncio.run(look("w-1", store, suspects))
+
+    assert suspects == {dead.id}
+    assert after_one_look == []
+    assert marked == [(dead.id, "Crashed", True)]
 
 
 def test_training_as_a_flow_registers_a_model_and_says_so(
@@ -183,6 +299,16 @@ def test_broken_cron_is_named(scheduled, tmp_path):
 def test_server_that_does_not_answer_is_a_clear_error():
     with pytest.raises(SchedulerError, match="none answers"):
         check_api("http://127.0.0.1:9/api")
+
+
+def test_local_server_keeps_leases_where_they_outlive_it_and_calls_nobody(store, monkeypatch):
+    monkeypatch.setattr("os.environ", {})
+
+    prepare_environment(store.workspace)
+
+    assert os.environ["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"].endswith(".filesystem")
+    assert os.environ["DO_NOT_TRACK"] == "1"
+    assert os.environ["PREFECT_HOME"] == str(store.workspace.runs_path / "prefect")
 
 
 def test_workspace_is_served_once(store):
@@ -276,6 +402,54 @@ def test_served_retraining_fires_and_ends_with_the_gates_word_in_the_journal(
     ] == []
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_pool_finishes_what_a_watched_folder_brought_though_worker_and_server_were_killed(
+    store, write_ct, tmp_path, served, worker
+):
+    with store.workspace.settings_path.open("a") as file:
+        file.write(POOL_SETTINGS)
+    inbox = store.workspace.root / "in box" / PATIENT
+    for seed in range(12):
+        write_ct(inbox / f"{seed}.nii.gz", seed=seed)
+    (inbox / "bad.nii.gz").write_text("no image")
+    flags = ("--annotate-every", TWICE_A_MINUTE, "--watch-every", TWICE_A_MINUTE)
+
+    api = served(store, *flags, "--work-pool", "gpus")
+    first_worker = worker(api)
+    amid = (lambda: len(lines_of(store, "case.annotated")) > 2, "a worker is amid the cases")
+    wait_until(*amid, every_s=0.1)
+    killed = flow_runs_at_work(store)
+    die_together([*runs_at_work(store), first_worker.pid])
+    served.kill()
+    left = 12 - len(lines_of(store, "case.annotated"))
+    wait_until(lambda: not api.answers(), "the killed server is gone")
+
+    api = served(store, *flags, "--work-pool", "gpus")
+    worker(api)
+    found = lambda: killed <= {run["id"] for run in api.runs("CRASHED", GONE)}  # noqa: E731
+    wait_until(found, "the dead runs are found")
+    wait_until(lambda: status(store).unfinished == 0, "the next runs finish the rest")
+    wait_until(lambda: api.artifacts("annotate-report"), "a run leaves its report")
+
+    assert left > 0, "the kill came too late to matter"
+    assert killed
+    closed = [line["case_id"] for line in lines_of(store, "case.annotated")]
+    assert len(closed) == len(set(closed)) == 12
+    (bad,) = lines_of(store, "file.quarantined")
+    (table, *_) = api.artifacts("intake-quarantined")
+    assert json.loads(table["data"]) == [{"file": bad["file_id"], "reason": "not_an_image"}]
+    looks = [run["state"]["message"] for run in api.runs("COMPLETED")]
+    assert "nothing new; of 2 watched folders away or emptied: 2" in looks
+    assert api.artifacts("annotate-report")[0]["data"].startswith("[r-")
+    dead = {run["id"]: run["work_pool_name"] for run in api.runs("CRASHED", GONE)}
+    assert {dead[run_id] for run_id in killed} == {"gpus"}
+    assert verify(store).findings == ()
+    assert [
+        path.name for path in prefect_files(store) if PATIENT.encode() in path.read_bytes()
+    ] == []
+
+
 def wait_until(condition, what, *, timeout_s=240, every_s=0.5):
     """What the condition gives once it holds; asked seldom, since the server has to answer."""
     deadline = time.monotonic() + timeout_s
@@ -287,8 +461,27 @@ def wait_until(condition, what, *, timeout_s=240, every_s=0.5):
 
 def process_at_work(store):
     """The process of the run that holds a lease mark now."""
-    (mark,) = [path for path in store.workspace.runs_path.glob("r-*.lock") if is_held(path)]
-    return int(mark.read_text())
+    (process,) = runs_at_work(store)
+    return process
+
+
+def runs_at_work(store):
+    """The processes of the runs that hold a lease mark now."""
+    marks = [path for path in store.workspace.runs_path.glob("r-*.lock") if is_held(path)]
+    return [int(mark.read_text()) for mark in marks]
+
+
+def flow_runs_at_work(store):
+    """Ids of the flow runs whose processes live and compute."""
+    marks = [path for path in store.workspace.runs_path.glob("flow-*.lock") if is_held(path)]
+    return {path.stem.removeprefix("flow-") for path in marks}
+
+
+def die_together(processes):
+    """Kill processes of which none can see another one die first."""
+    for strength in (signal.SIGSTOP, signal.SIGKILL):
+        for process in processes:
+            os.kill(process, strength)
 
 
 def view_queue(store, kind):
@@ -333,45 +526,97 @@ class Api:
         with urllib.request.urlopen(request, timeout=60) as reply:
             return reply.read()
 
+    def artifacts(self, key: str) -> list[dict]:
+        """What runs left under a key."""
+        question = {"artifacts": {"key": {"any_": [key]}}}
+        return json.loads(self.send("artifacts/filter", question))
+
     def runs(self, kind: str, message: str | None = None) -> list[dict]:
         """Flow runs in a state, oldest first."""
         found = self.post("flow_runs", {"flow_runs": {"state": {"type": {"any_": [kind]}}}})
         return [run for run in found if message in (None, run["state"]["message"])]
 
 
-@pytest.fixture
-def served(tmp_path):
-    """A starter of `atlasloop serve` with a server of its own; ends it and checks that it ended."""
-    started = []
+class Served:
+    """A starter of `atlasloop serve` with a server of its own."""
 
-    def serve(store, *flags):
-        with (tmp_path / "serve.log").open("wb") as log:
-            process = subprocess.Popen(
-                [*command_line(store, "serve"), *flags],
-                cwd=ROOT,
-                env=serving_environment(),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._started: list[tuple[subprocess.Popen[bytes], Path]] = []
+
+    def __call__(self, store, *flags: str) -> Api:
+        process = start([*command_line(store, "serve"), *flags], self._log, serving_environment())
         lock = serve_lock_path(store.workspace)
-        started.append((process, lock))
+        self._started.append((process, lock))
         wait_until(lambda: is_held(lock) and lock.read_text(), "the server has a port")
         api = Api(lock.read_text())
         wait_until(api.answers, "the server answers")
         return api
 
-    yield serve
-    for process, lock in started:
-        url = lock.read_text()
+    def kill(self) -> None:
+        """Let the last one die at once; what it started is left to itself."""
+        process, _ = self._started.pop()
+        process.kill()
+        process.wait(timeout=30)
+
+    def end(self) -> None:
+        """End those that live, and check that they end well."""
+        for process, lock in self._started:
+            url = lock.read_text()
+            process.send_signal(signal.SIGTERM)
+            try:
+                assert process.wait(timeout=90) == 0, self._log.read_text()[-3000:]
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            assert not is_held(lock)
+            assert not Api(url).answers()
+
+
+@pytest.fixture
+def served(tmp_path):
+    starter = Served(tmp_path / "serve.log")
+    yield starter
+    starter.end()
+
+
+@pytest.fixture
+def worker(tmp_path):
+    """A starter of Prefect's own worker of the pool `gpus`."""
+    started = []
+
+    def work(api):
+        environment = {
+            **serving_environment(),
+            "PREFECT_API_URL": api.url,
+            "PREFECT_HOME": str(tmp_path / "home of a worker"),
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+            "DO_NOT_TRACK": "1",
+        }
+        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "gpus"]
+        started.append(start([*command, "--limit", "2"], tmp_path / "worker.log", environment))
+        return started[-1]
+
+    yield work
+    for process in started:
         process.send_signal(signal.SIGTERM)
         try:
-            assert process.wait(timeout=90) == 0, (tmp_path / "serve.log").read_text()[-3000:]
+            process.wait(timeout=60)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-        assert not is_held(lock)
-        assert not Api(url).answers()
+
+
+def start(command, log, environment):
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def command_line(store, verb):
