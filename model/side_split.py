@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from model.components import Counts, Labels, label_counts
 from model.grid import Triple
 from model.midline import Midline, Side
 
@@ -106,6 +108,26 @@ def side_of(mask: Mask, midline: Midline) -> Side | None:
     if max(left, right) < _MOST:
         return None
     return "left" if left > right else "right"
+
+
+def labels_on(
+    side: Side, labels: Labels, counts: Counts, midline: Midline, *, start: int = 0
+) -> npt.NDArray[np.bool_]:
+    """Return which components surely lie on a side, one entry a label; none of no voxels does.
+
+    Args:
+        side: Of the body.
+        labels: Shape (I, J, K), RAS order, 0 outside of components.
+        counts: Voxels by label, 0 for the background.
+        midline: Where the body's midline may lie.
+        start: Index of the first voxel along the first axis, for a crop.
+    """
+    count = len(counts) - 1
+    first_right = max(0, math.floor(midline.high - start) + 1)
+    on_left = label_counts(labels[: max(0, math.ceil(midline.low - start))], count)
+    on_right = label_counts(labels[first_right:], count)
+    here, there = (on_left, on_right) if side == "left" else (on_right, on_left)
+    return (counts > 0) & (here >= _MOST * counts) & (there < _SOME * counts)
 
 
 def _unsure(mask: Mask) -> SideSplit:
