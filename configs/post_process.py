@@ -202,10 +202,15 @@ class PostProcessRules(BaseModel):
         return {other for name in unit for other in self.leans_on(name)} - set(unit)
 
     @property
-    def digest(self) -> str:
-        """SHA-256 over what the rules say; comments and spelling do not matter."""
+    def content(self) -> bytes:
+        """What the rules say, as JSON with one spelling; comments do not matter."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode("ascii")).hexdigest()
+        return text.encode("ascii")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of ``content``."""
+        return hashlib.sha256(self.content).hexdigest()
 
 
 @cache

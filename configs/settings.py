@@ -73,6 +73,8 @@ class AnnotateSettings(_Section):
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         autocast: Reduced precision of the networks; ``auto`` takes bfloat16 where it is fast.
         overlap: Share of a window that neighbours share; unset keeps what the weights came with.
+        post_process: ``shipped``, ``off`` for raw masks, or a TOML file with rules of your own,
+            from the workspace's folder.
         possibly_missed_probability: A structure nobody segmented is queued as possibly missed when
             some voxel reaches this probability.
     """
@@ -81,6 +83,7 @@ class AnnotateSettings(_Section):
     autocast: Literal["auto", "off", "bfloat16", "float16"] = "auto"
     window_batch: int = Field(default=2, ge=1)
     overlap: float | None = Field(default=None, ge=0, lt=1)
+    post_process: str = Field(default="shipped", pattern=r"^(shipped|off|.+\.toml)$")
     possibly_missed_probability: float = Field(default=0.25, gt=0, lt=1)
 
 

@@ -15,6 +15,7 @@ from configs.settings import AnnotateSettings
 from configs.taxonomy import load_taxonomy
 from flows.case_leases import CaseLeases
 from flows.devices import choose_device, uses_bfloat16
+from flows.lesion_candidates import FoundCandidates, put_rules
 from flows.limits import volume_limits
 from flows.progress import Advance, silent
 from flows.runs import recorded_run
@@ -163,7 +164,9 @@ class AnnotationRun:
         self._members = load_members(committee, settings, device)
         self._leases = CaseLeases(store, committee.committee_id, run_id)
         self._options = AnnotateOptions(
-            batch_size=settings.window_batch, bf16=uses_bfloat16(settings.autocast, device)
+            batch_size=settings.window_batch,
+            bf16=uses_bfloat16(settings.autocast, device),
+            rules=committee.rules,
         )
 
     def estimate(self) -> str:
@@ -262,7 +265,9 @@ class AnnotationRun:
         masks: list[StoredMask] = []
         maps: list[StoredMap] = []
         scores = []
+        found = FoundCandidates(grid)
         for result in results:
+            found.add(result)
             scores.extend(asdict(row) for row in result.scores)
             if result.box is not None:
                 box = _storage_box(result.box)
@@ -276,6 +281,9 @@ class AnnotationRun:
             masks=tuple(masks),
             maps=tuple(maps),
             scores=tuple(scores),
+            post_process=put_rules(self._store, self._committee.rules),
+            candidates=tuple(found.listed),
+            candidates_left_out=found.left_out,
         )
 
     def _store_masks(self, result: StructureResult, box: Box, grid: Grid) -> Iterator[StoredMask]:

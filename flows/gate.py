@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from configs.post_process import post_process_in_force
 from configs.taxonomy import load_taxonomy
 from flows.annotate import existing_file
 from flows.devices import choose_device, uses_bfloat16
@@ -201,8 +202,9 @@ def _outcomes(
 
 
 def running(store: Store) -> Running:
-    """Return device and options of the settings."""
+    """Return device and options of the settings, with the rules of post-processing."""
     settings = store.settings.annotate
     device = choose_device(settings.device)
     bf16 = uses_bfloat16(settings.autocast, device)
-    return device, AnnotateOptions(batch_size=settings.window_batch, bf16=bf16)
+    rules = post_process_in_force(settings.post_process, store.workspace.root)
+    return device, AnnotateOptions(batch_size=settings.window_batch, bf16=bf16, rules=rules)

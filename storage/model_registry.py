@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 
 from configs.errors import ConfigError, ConflictError, StorageError, UsageError
+from configs.post_process import PostProcessRules, post_process_in_force
 from configs.settings import Settings
 from storage.canonical_json import JsonObject, sha256_hex, to_bytes
 from storage.model_card import card_json, card_markdown
@@ -58,10 +59,12 @@ class CommitteeRecord:
 
     Attributes:
         committee_id: ``k-`` + 12 hex digits over members, weights and all that changes a mask.
+        rules: What is kept of raw masks; None keeps everything.
     """
 
     committee_id: str
     members: tuple[CommitteeMemberRecord, ...]
+    rules: PostProcessRules | None
 
 
 def register_model(store: Store, name: str, checkpoint: bytes, card: JsonObject) -> RegisteredModel:
@@ -147,7 +150,8 @@ def configured_committee(store: Store) -> CommitteeRecord:
     """Return the committee of the settings with its checkpoints.
 
     Raises:
-        ConfigError: Fewer than two members, or a member whose weights are not registered.
+        ConfigError: Fewer than two members, a member whose weights are not registered, or rules of
+            post-processing that are none.
     """
     members = store.settings.committee
     if len(members) < 2:
@@ -166,16 +170,23 @@ def configured_committee(store: Store) -> CommitteeRecord:
         weights = models[member.weights].weights
         path = store.objects.path(weights)
         records.append(CommitteeMemberRecord(member.name, member.family, weights, path))
-    return CommitteeRecord(_committee_id(store.settings, records), tuple(records))
+    rules = post_process_in_force(store.settings.annotate.post_process, store.workspace.root)
+    committee_id = _committee_id(store.settings, records, rules)
+    return CommitteeRecord(committee_id, tuple(records), rules)
 
 
-def _committee_id(settings: Settings, members: list[CommitteeMemberRecord]) -> str:
-    identity = {
+def _committee_id(
+    settings: Settings, members: list[CommitteeMemberRecord], rules: PostProcessRules | None
+) -> str:
+    identity: JsonObject = {
         "pipeline": PIPELINE_VERSION,
         "members": [member.to_json() for member in members],
         "overlap": settings.annotate.overlap,
         "autocast": settings.annotate.autocast,
     }
+    # Raw masks keep the id that they had before there were rules.
+    if rules is not None:
+        identity["post_process"] = rules.digest
     return "k-" + sha256_hex(to_bytes(identity))[:12]
 
 
