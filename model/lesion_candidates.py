@@ -147,5 +147,5 @@ def _box(slices: tuple[slice, slice, slice], origin: Shape) -> Box:
 
 
 def _centre(centroid: npt.NDArray[np.floating], origin: Shape) -> Shape:
-    i, j, k = (int(np.rint(c)) + first for c, first in zip(centroid, origin, strict=True))
+    i, j, k = (int(np.rint(c + first)) for c, first in zip(centroid, origin, strict=True))
     return i, j, k
