@@ -31,6 +31,9 @@ def label_counts(labels: Labels, count: int, where: Mask | None = None) -> Count
         where: Count here alone, same shape.
     """
     counts = np.zeros(count + 1, np.int64)
+    if count == 1:
+        counts[1] = np.count_nonzero(labels if where is None else (labels > 0) & where)
+        return counts
     # Plane by plane: numpy widens what it counts to 8 bytes a voxel.
     for number, plane in enumerate(labels):
         chosen = plane.ravel() if where is None else plane[where[number]]

@@ -61,6 +61,8 @@ def resolve_sides(raw: Sides, midline: Midline, *, start: int, limits: SizeLimit
 
 def _strays(own: Mask, other: Mask, side: Side, midline: Midline, start: int) -> Mask:
     """Return the components that surely lie on a side and touch the mask of that side."""
+    if not midline.beyond(own, side, start=start).any():
+        return np.zeros_like(own)
     labels, count = labeled(own)
     counts = label_counts(labels, count)
     table = labels_on(side, labels, counts, midline, start=start)
@@ -77,9 +79,11 @@ def _judged(
     limits: SizeLimits,
 ) -> tuple[Counts, Table]:
     """Return how many voxels of a side each component has, and which of them stay."""
-    parts = labels * own
-    counts = label_counts(parts, count)
+    counts = label_counts(labels, count, own)
     side, midline, start = wrong
-    misplaced = labels_on(side, parts, counts, midline, start=start)
-    table = large_enough(np.where(misplaced, 0, counts), limits)
-    return counts, table if table.any() else large_enough(counts, limits)
+    if midline.beyond(own, side, start=start).any():
+        misplaced = labels_on(side, labels * own, counts, midline, start=start)
+        table = large_enough(np.where(misplaced, 0, counts), limits)
+        if table.any():
+            return counts, table
+    return counts, large_enough(counts, limits)

@@ -189,19 +189,25 @@ class PostProcessor:
         elif isinstance(rule, KeepFragments):
             mask = keep_fragments(mask, self._limits(rule))
         elif isinstance(rule, KeepHosted):
-            region = self._region(structure, rule, voter, crop.box)
+            region = self._region(structure, rule, voter, crop)
             if region is not None:
                 mask = keep_hosted(mask, region, least=least, largest_cut=rule.largest_cut)
         return PlacedMask(mask, crop.box)
 
-    def _region(self, structure: str, rule: KeepHosted, voter: str, box: Box) -> Mask | None:
+    def _region(
+        self, structure: str, rule: KeepHosted, voter: str, crop: PlacedMask
+    ) -> Mask | None:
+        """Return where the lesion may lie, or the organ itself where that holds all of it."""
         distances = {"close_mm": rule.close_mm, "reach_mm": rule.reach_mm}
         spacing_mm = self._grid.spacing_mm
-        wide = grown(box, region_margin(spacing_mm, **distances), self._grid.shape)
+        wide = grown(crop.box, region_margin(spacing_mm, **distances), self._grid.shape)
         host = self.host(structure, voter, wide)
         if host is None:
             return None
-        return placed(host_region(host, spacing_mm, **distances), wide, box)
+        organ = placed(host, wide, crop.box)
+        if not (crop.mask & ~organ).any():
+            return organ
+        return placed(host_region(host, spacing_mm, **distances), wide, crop.box)
 
     def _resolved(
         self, names: Sequence[str], rule: KeepSides, crops: Sequence[PlacedMask | None]

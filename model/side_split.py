@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -123,10 +122,9 @@ def labels_on(
         start: Index of the first voxel along the first axis, for a crop.
     """
     count = len(counts) - 1
-    first_right = max(0, math.floor(midline.high - start) + 1)
-    on_left = label_counts(labels[: max(0, math.ceil(midline.low - start))], count)
-    on_right = label_counts(labels[first_right:], count)
-    here, there = (on_left, on_right) if side == "left" else (on_right, on_left)
+    other: Side = "right" if side == "left" else "left"
+    here = label_counts(midline.beyond(labels, side, start=start), count)
+    there = label_counts(midline.beyond(labels, other, start=start), count)
     return (counts > 0) & (here >= _MOST * counts) & (there < _SOME * counts)
 
 
