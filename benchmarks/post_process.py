@@ -71,7 +71,10 @@ def main() -> None:
     lines += [
         "`python -m benchmarks.post_process WORKSPACE COHORT --ct FILE`; committee of the demo;"
     ]
-    lines += [describe("torch", "numpy", "connected-components-3d") + ", one thread.", ""]
+    lines += [
+        describe("torch", "numpy", "connected-components-3d") + ", one thread; processor time.",
+        "",
+    ]
     lines += phantoms(members, read_cohort(arguments.cohort).cases[-arguments.cases :])
     if arguments.ct:
         lines += on_ct(members, arguments.ct, arguments.zoom)
