@@ -115,11 +115,11 @@ def annotate_volume(
     every member's probabilities ``M * Q * W``; claims ``(M + 1) * Q * W / 8``; masks that later
     rules look at, ``(M + 1) / 8`` per voxel of their boxes; and the larger of two stages: a
     member's run, with ``9 * W`` for the volume and the body beside the sliding window's own (see
-    ``predict_probabilities``), or a structure at a time, about ``(2 * M + 7) * N``, with rules ``(3 *
-    M + 4) * N`` and while they work 8 bytes more per voxel of one voter's mask in its box, 12 of
-    the box that holds both sides of a pair, and 13 of the box of all that is above a lesion's low
-    probability; and ``(M + 3) * N`` of a result that the caller still holds when it asks for the
-    next.
+    ``predict_probabilities``), or a structure at a time, about ``(2 * M + 7) * N``; with rules
+    ``(3 * M + 4) * N`` and, while they work, 8 bytes more per voxel of one voter's mask in its box,
+    12 of the box that holds both sides of a pair, or 13 of the box of all that is above a lesion's
+    low probability; and ``(M + 3) * N`` of a result that the caller still holds when it asks for
+    the next.
     ``benchmarks/annotate_memory.py`` measures it.
 
     On a CPU two runs with the same number of threads give the same bytes.
