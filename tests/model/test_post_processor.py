@@ -1,11 +1,14 @@
+import nibabel
 import numpy as np
 import pytest
 
 from configs.post_process import shipped_post_process
 from configs.taxonomy import load_taxonomy
 from model.grid import Box, Grid
-from model.midline import Midline
+from model.metrics import dice
+from model.midline import Midline, body_midline
 from model.post_processor import PostProcessor, VoterMasks
+from storage.volume import Volume
 
 GRID = Grid((40, 20, 20), (5.0, 5.0, 5.0))
 WHOLE = Box((0, 0, 0), GRID.shape)
@@ -121,3 +124,41 @@ def test_without_rules_everything_stays():
 
     assert one.units == (("kidney_tumor",), ("spleen",))
     assert one.process([tumor]) == [tumor]
+
+
+PAIRS = {
+    "kidney": ((2,), (3,)),
+    "adrenal_gland": ((8,), (9,)),
+    "lung": ((12, 13, 14), (10, 11)),
+}
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_on_a_real_ct_swapped_parts_and_specks_are_put_right(real_data, pair):
+    """The lower half of the left organ is drawn as the right one, and a speck on the other side."""
+    folder = real_data / "ct" / "example_ct"
+    volume = Volume.open(folder / "ct.nii.gz")
+    labels = nibabel.load(folder / "totalseg_v2.nii.gz")
+    values = np.asarray(nibabel.as_closest_canonical(labels).dataobj)
+    right, left = (np.isin(values, numbers) for numbers in PAIRS[pair])
+    heights = np.flatnonzero(left.any(axis=(0, 1)))
+    lower = left & (np.arange(left.shape[2]) < np.median(heights))
+    names = (f"{pair}_right", f"{pair}_left")
+    box = Box((0, 0, 0), right.shape)
+    drawn = dict(zip(names, (right | lower, left & ~lower), strict=True))
+    drawn[names[0]][3, 3, 3] = True
+    grid = Grid(right.shape, volume.grid.ras_spacing_mm)
+    one = PostProcessor(
+        shipped_post_process(),
+        names,
+        taxonomy=load_taxonomy(),
+        grid=grid,
+        midline=lambda: body_midline(volume.read_ras(), grid.spacing_mm),
+    )
+
+    kept = one.process([VoterMasks(name, ("a",), box, {"a": drawn[name]}) for name in one.units[0]])
+
+    found = {result.structure: result.masks["a"] for result in kept}
+    assert dice(found[names[0]], right) > 0.995
+    assert dice(found[names[1]], left) > 0.995
+    assert dice(drawn[names[1]], left) < 0.98
