@@ -5,7 +5,8 @@ Run: python -m benchmarks.annotate_memory [--out FILE]
 A committee of two members with 32 structures annotates volumes that differ in their number of
 slices. The networks are thresholds on intensity and the patch is small, so that what is measured is
 what grows with the volume, and not activations and the ring, which do not. The first structure is
-the whole body (the largest box that can be), the others are a ball in it. Each size runs in a
+the whole body (the largest box that can be), the others are a ball in it; masks pass the shipped
+rules. Each size runs in a
 process of its own; the measure is its highest resident memory, less what it held before the call.
 A straight line is fitted and set beside the formula of `annotate_volume`'s docstring.
 """
@@ -61,8 +62,9 @@ def measure(slices: int) -> dict[str, float]:
     import torch
     from torch import nn
 
+    from configs.post_process import shipped_post_process
     from configs.taxonomy import load_taxonomy
-    from model.annotate import annotate_volume
+    from model.annotate import AnnotateOptions, annotate_volume
     from model.committee import CommitteeMember
     from model.inference_settings import InferenceSettings
 
@@ -92,7 +94,12 @@ def measure(slices: int) -> dict[str, float]:
     before, started = peak_bytes(), time.perf_counter()
     largest = 0
     for result in annotate_volume(
-        hu, SPACING_MM, members, taxonomy=taxonomy, device=torch.device("cpu")
+        hu,
+        SPACING_MM,
+        members,
+        taxonomy=taxonomy,
+        device=torch.device("cpu"),
+        options=AnnotateOptions(rules=shipped_post_process()),
     ):
         largest = max(largest, 0 if result.box is None else int(np.prod(result.box.shape)))
     seconds = time.perf_counter() - started
@@ -166,7 +173,7 @@ def formula(row: dict[str, float]) -> float:
     probabilities = MEMBERS * STRUCTURES * working
     claims = (MEMBERS + 1) * STRUCTURES * working / 8
     run = probabilities + 9 * working + 4 * (STRUCTURES + 1) * plane * PATCH[2]
-    structure = probabilities + claims + (2 * MEMBERS + 7) * row["largest_box"]
+    structure = probabilities + claims + (3 * MEMBERS + 4 + 8) * row["largest_box"]
     return float(max(run, structure))
 
 

@@ -35,6 +35,7 @@ from torch import Tensor, nn
 import flows.annotate
 from benchmarks.machine import describe
 from benchmarks.usual_ways import Peak, Timed, resident_bytes
+from configs.post_process import shipped_post_process
 from configs.taxonomy import load_taxonomy
 from flows.annotate import annotate
 from flows.case_manifest import stored_manifest
@@ -49,7 +50,6 @@ from storage.model_registry import (
     register_model,
     registered_model,
 )
-from storage.objects import ObjectStore
 from storage.store import Store
 from storage.volume import Volume
 
@@ -161,7 +161,8 @@ def once(path: Path, member: CommitteeMember, folder: Path) -> dict[str, float]:
     volume = Volume.open(path)
     # The volume is held by nothing else, as in a run.
     voxels = [watch.stage("read", volume.read_ras)]
-    options = AnnotateOptions(network=NetworkOptions(precision="bfloat16"))
+    rules = shipped_post_process()
+    options = AnnotateOptions(network=NetworkOptions(precision="bfloat16"), rules=rules)
     prediction = watch.stage(
         "predict",
         lambda: predict_volume(
@@ -173,12 +174,10 @@ def once(path: Path, member: CommitteeMember, folder: Path) -> dict[str, float]:
             options=options,
         ),
     )
-    committee = CommitteeRecord("benchmark", ())
+    store, committee = init(folder), CommitteeRecord("benchmark", (), rules)
     manifest = watch.stage(
         "write",
-        lambda: stored_manifest(
-            ObjectStore(folder), "case", committee, volume.grid, prediction.results()
-        ),
+        lambda: stored_manifest(store, "case", committee, volume.grid, prediction.results()),
     )
     return {
         **watch.figures,

@@ -13,7 +13,7 @@ runs in processes of its own, in turn, so often as --repeats says, and medians a
 - **multilabel**: the same with one uint8 file, the last structure in front;
 - **ours, matching**: `predict_volume` and what `annotate` stores (masks of the member and the
   consensus, two maps, scores), every window as the others have it;
-- **ours**: the same with windows where there is body alone, which is the default.
+- **ours**: the default: windows where there is body alone, and the rules of post-processing.
 
 All see the same working volume (ours to make it), weights, precision and windows. Peaks are of
 resident memory above what the process held with its libraries and the network loaded.
@@ -42,8 +42,10 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from benchmarks.machine import describe
+from configs.post_process import shipped_post_process
 from configs.taxonomy import load_taxonomy
 from flows.case_manifest import stored_manifest
+from flows.init import init
 from model.annotate import AnnotateOptions, predict_volume
 from model.checkpoint import load_checkpoint
 from model.committee import CommitteeMember
@@ -52,7 +54,7 @@ from model.metrics import Agreement, dice
 from model.network_options import NetworkOptions, autocast
 from model.resample import to_working
 from storage.masks import decode_mask
-from storage.model_registry import registered_model
+from storage.model_registry import CommitteeRecord, registered_model
 from storage.objects import ObjectStore
 from storage.predictions import nested_box
 from storage.store import Store
@@ -194,6 +196,7 @@ def ours(
 ) -> None:
     """Annotate and store as a run does."""
     volume = Volume.open(arguments.out / "ct.nii.gz")
+    rules = shipped_post_process() if arguments.way == "ours" else None
     network = NetworkOptions(
         batch_size=arguments.batch,
         precision=arguments.precision,
@@ -205,19 +208,12 @@ def ours(
         [member],
         taxonomy=load_taxonomy(),
         device=device,
-        options=AnnotateOptions(network=network),
+        options=AnnotateOptions(network=network, rules=rules),
     )
-    manifest = stored_manifest(
-        ObjectStore(folder), "case", Alone(), volume.grid, prediction.results()
-    )
+    store = init(folder / "workspace")
+    committee = CommitteeRecord("benchmark", (), rules)
+    manifest = stored_manifest(store, "case", committee, volume.grid, prediction.results())
     (folder / "manifest.json").write_text(json.dumps(manifest.to_json()))
-
-
-class Alone:
-    """What a manifest asks of a committee."""
-
-    committee_id = "benchmark"
-    members = ()
 
 
 def usual(
@@ -339,7 +335,7 @@ def agreement(arguments: argparse.Namespace) -> tuple[dict[str, tuple[float, int
         if name in stored:
             digest = stored[name]["object"]
             box = nested_box(tuple(stored[name]["box"]))
-            own = decode_mask(ObjectStore(folder).read(digest), box, grid)
+            own = decode_mask(ObjectStore(folder / "workspace" / "objects").read(digest), box, grid)
         if mask.any() or own.any():
             overlap = dice(own, mask)
             if not isinstance(overlap, Agreement):

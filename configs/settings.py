@@ -88,6 +88,8 @@ class AnnotateSettings(_Section):
             processor's cores, or one of the GPUs in turn.
         memory_gb: A case is written while the networks are at the next one only where the
             probabilities of both take no more than this.
+        post_process: ``shipped``, ``off`` for raw masks, or a TOML file with rules of your own,
+            from the workspace's folder.
         possibly_missed_probability: A structure nobody segmented is queued as possibly missed when
             some voxel reaches this probability.
     """
@@ -103,6 +105,7 @@ class AnnotateSettings(_Section):
     body_only: bool | None = None
     workers: int = Field(default=1, ge=1)
     memory_gb: float = Field(default=8.0, gt=0)
+    post_process: str = Field(default="shipped", pattern=r"^(shipped|off|.+\.toml)$")
     possibly_missed_probability: float = Field(default=0.25, gt=0, lt=1)
 
 

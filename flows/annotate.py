@@ -204,7 +204,7 @@ class AnnotationRun:
             committee,
             self._members,
             device=device,
-            options=annotate_options(settings, device),
+            options=annotate_options(settings, device, committee.rules),
         )
 
     def estimate(self) -> str:

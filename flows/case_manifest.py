@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 
+from flows.lesion_candidates import FoundCandidates, put_rules
 from model.annotate import StructureResult
 from model.grid import Box as ModelBox
 from storage.grid import Box, Grid
@@ -12,10 +13,11 @@ from storage.masks import EncodedMask, encode_map, encode_mask
 from storage.model_registry import CommitteeRecord
 from storage.objects import ObjectStore
 from storage.predictions import CONSENSUS, Manifest, StoredMap, StoredMask, flat_box
+from storage.store import Store
 
 
 def stored_manifest(
-    objects: ObjectStore,
+    store: Store,
     case_id: str,
     committee: CommitteeRecord,
     grid: Grid,
@@ -30,10 +32,12 @@ def stored_manifest(
     masks: list[StoredMask] = []
     maps: list[StoredMap] = []
     scores = []
+    found = FoundCandidates(grid)
     for result in results:
+        found.add(result)
         scores.extend(asdict(row) for row in result.scores)
         if result.box is not None:
-            writer = _Writer(objects, result, _storage_box(result.box), grid)
+            writer = _Writer(store.objects, result, _storage_box(result.box), grid)
             masks.extend(writer.masks())
             maps.extend(writer.maps())
     return Manifest(
@@ -44,6 +48,9 @@ def stored_manifest(
         masks=tuple(masks),
         maps=tuple(maps),
         scores=tuple(scores),
+        post_process=put_rules(store, committee.rules),
+        candidates=tuple(found.listed),
+        candidates_left_out=found.left_out,
     )
 
 

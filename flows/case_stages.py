@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -113,7 +113,7 @@ class CaseStages:
         """
         started, case_id = time.monotonic(), predicted.case.case_id
         manifest = stored_manifest(
-            self._store.objects,
+            self._store,
             case_id,
             self._committee,
             predicted.grid,
@@ -150,5 +150,5 @@ class CaseStages:
             (hu, spacing_mm),
             self._members,
         )
-        self.options = AnnotateOptions(network=network)
+        self.options = replace(self.options, network=network)
         self._precision_is_checked = True

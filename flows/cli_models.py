@@ -342,14 +342,7 @@ def _flow(name: str, store: Store, **parameters: Any) -> Any:  # noqa: ANN401 ea
 def _annotate_as_flow(store: Store, device: str | None, selection: Selection) -> AnnotateSummary:
     from flows.annotate import empty_summary
 
-    summary = _flow(
-        "annotate",
-        store,
-        device=device,
-        limit=selection.limit,
-        case_ids=None if selection.case_ids is None else list(selection.case_ids),
-        retry_failed=selection.retry_failed,
-    )
+    summary = _flow("annotate", store, device=device, selection=selection)
     return summary or empty_summary(store)
 
 

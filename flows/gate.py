@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from configs.post_process import post_process_in_force
 from configs.taxonomy import load_taxonomy
 from flows.devices import choose_device
 from flows.limits import volume_limits
@@ -201,7 +202,8 @@ def _outcomes(
 
 
 def running(store: Store) -> Running:
-    """Return device and options of the settings."""
+    """Return device and options of the settings, with the rules of post-processing."""
     settings = store.settings.annotate
     device = choose_device(settings.device)
-    return device, annotate_options(settings, device)
+    rules = post_process_in_force(settings.post_process, store.workspace.root)
+    return device, annotate_options(settings, device, rules)

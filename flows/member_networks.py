@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from configs.inference_profiles import PROFILES, InferenceProfile
+from configs.post_process import PostProcessRules
 from configs.settings import AnnotateSettings
 from flows.devices import inference_precision
 from model.annotate import AnnotateOptions
@@ -45,9 +46,11 @@ def load_members(
     return members
 
 
-def annotate_options(settings: AnnotateSettings, device: torch.device) -> AnnotateOptions:
-    """Return how a committee annotates under some settings."""
-    return AnnotateOptions(network=network_options(settings, device))
+def annotate_options(
+    settings: AnnotateSettings, device: torch.device, rules: PostProcessRules | None
+) -> AnnotateOptions:
+    """Return how a committee annotates under some settings and rules of post-processing."""
+    return AnnotateOptions(network=network_options(settings, device), rules=rules)
 
 
 def network_options(settings: AnnotateSettings, device: torch.device) -> NetworkOptions:

@@ -148,9 +148,7 @@ def intake(workspace: Path, *, skip_if_running: bool = False) -> State[Any]:
 def annotate(
     workspace: Path,
     *,
-    limit: int | None = None,
-    case_ids: list[str] | None = None,
-    retry_failed: bool = False,
+    selection: Selection | None = None,
     device: str | None = None,
     place: int = 0,
     skip_if_running: bool = False,
@@ -161,9 +159,7 @@ def annotate(
 
     Args:
         workspace: Its folder.
-        limit: Stop after so many cases.
-        case_ids: Only these; all when None.
-        retry_failed: Try cases again that failed before.
+        selection: Which of them; all that have not failed when None.
         device: ``annotate.device`` when None.
         place: Which of the runs that may work at the same time this is.
         skip_if_running: Do nothing while an earlier run of this flow in this place is at work.
@@ -175,9 +171,7 @@ def annotate(
     with _private_faults(), _single(store, f"annotate-{place}") as alone:
         if skip_if_running and not alone:
             return Completed(message=_BUSY)
-        only = None if case_ids is None else tuple(case_ids)
-        wanted = Selection(limit=limit, case_ids=only, retry_failed=retry_failed)
-        summary = _annotate_unfinished(store, wanted)
+        summary = _annotate_unfinished(store, selection or Selection())
         _rank_if_stale(store)
     if summary is None:
         return Completed(message="nothing to annotate")

@@ -10,14 +10,25 @@ import numpy.typing as npt
 import torch
 
 from configs.errors import UsageError
+from configs.post_process import PostProcessRules
 from configs.taxonomy import Taxonomy
 from model.committee import CommitteeMember, check_committee
-from model.exclusive_overlap import ClaimScore, claim_scores, collect_claims
+from model.exclusive_overlap import Claims, claim_scores, collect_claims
 from model.grid import Box, Grid, Triple, volume_grid
-from model.native_maps import Vote, foreground_box, native_maps
+from model.lesion_candidates import level_of
+from model.midline import Midline, body_midline
+from model.native_maps import NativeMaps, Vote, consensus_levels, foreground_box, native_maps
 from model.network_options import DEFAULT, NetworkOptions
+from model.placed_crop import placed
+from model.post_processor import PostProcessor, VoterMasks, structures_to_compute
 from model.score_rows import NativeScores, empty_rows
-from model.scores import THRESHOLD, Bytes, Mask, ScoreRow, entropy_map
+from model.scores import COMMITTEE, THRESHOLD, Bytes, Mask, ScoreRow, entropy_map
+from model.triage_candidates import (
+    CandidateLimits,
+    ConsensusCrop,
+    TriageCandidates,
+    triage_candidates,
+)
 from model.working_prediction import WorkingPrediction, predict_members, votes_on
 
 
@@ -30,12 +41,14 @@ class AnnotateOptions:
         network: How the networks run.
         margin_mm: What a box keeps round the members' foreground.
         border_mm: Half width of the band in which ``entropy_border`` is averaged.
+        rules: What is kept of raw masks; None keeps everything and looks for no candidates.
     """
 
     structures: tuple[str, ...] | None = None
     network: NetworkOptions = DEFAULT
     margin_mm: float = 3.0
     border_mm: float = 3.0
+    rules: PostProcessRules | None = None
 
     def __post_init__(self) -> None:
         if self.margin_mm < 0 or self.border_mm <= 0:
@@ -53,13 +66,14 @@ class StructureResult:
         structure: Name in the taxonomy.
         box: Where any member sees the structure, plus a margin; None when no member does, and then
             there are no arrays.
-        masks: Mask of each covering member.
-        consensus: Where the mean over families of the family means is above 0.5; members that do
-            not cover the structure abstain.
+        masks: Mask of each covering member, as the rules leave it.
+        consensus: Where the mean over families of the family means is above 0.5, as the rules leave
+            it; members that do not cover the structure abstain.
         uncertainty: 255 times the binary entropy in bits of that mean.
         disagreement: 510 times the population standard deviation over members, so 0.5, the highest
             possible, is 255.
         scores: One row per covering member, then the consensus'.
+        candidates: Places that may be a lesion; None for organs, and without rules.
     """
 
     structure: str
@@ -69,6 +83,7 @@ class StructureResult:
     uncertainty: Bytes | None
     disagreement: Bytes | None
     scores: tuple[ScoreRow, ...]
+    candidates: TriageCandidates | None
 
 
 def annotate_volume(
@@ -80,7 +95,7 @@ def annotate_volume(
     device: torch.device,
     options: AnnotateOptions | None = None,
 ) -> Iterator[StructureResult]:
-    """Yield the result of every covered structure, in the taxonomy's order.
+    """Yield the result of every covered structure.
 
     The same as ``predict_volume(...).results()``; takes and raises what these do.
     """
@@ -131,10 +146,13 @@ def predict_volume(
     covered = taxonomy.select(tuple(known))
     if chosen.structures is not None:
         covered = tuple(name for name in taxonomy.select(chosen.structures) if name in known)
+    computed = structures_to_compute(covered, members, chosen.rules)
     predictions = predict_members(
-        hu, spacing_mm, members, structures=covered, device=device, options=chosen.network
+        hu, spacing_mm, members, structures=computed, device=device, options=chosen.network
     )
-    return VolumePrediction(tuple(predictions), covered, _Run(grid, taxonomy, device, chosen))
+    midline = body_midline(hu, spacing_mm)
+    run = _Run(grid, taxonomy, device, chosen)
+    return VolumePrediction(tuple(predictions), covered, computed, run, midline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +161,14 @@ class VolumePrediction:
 
     Attributes:
         members: The members' probabilities, in the committee's order.
-        structures: What some member covers, in the taxonomy's order.
+        structures: What is asked for and some member covers, in the taxonomy's order.
     """
 
     members: tuple[WorkingPrediction, ...]
     structures: tuple[str, ...]
+    _computed: tuple[str, ...]
     _run: _Run
+    _midline: Midline
 
     @property
     def fallbacks(self) -> tuple[str, ...]:
@@ -156,23 +176,37 @@ class VolumePrediction:
         return tuple(text for member in self.members for text in member.fallbacks)
 
     def results(self) -> Iterator[StructureResult]:
-        """Yield the result of every structure, in order.
+        """Yield the result of every structure.
 
-        One structure at a time is brought to the native grid, inside its box, in slabs.
+        They come in the taxonomy's order, but both sides of a pair together, and each structure
+        after those that its rule looks at. What the rules take away is gone from masks, volumes and
+        pairwise Dice; probabilities, maps and all other scores are of what the networks said.
 
-        Peak memory in bytes beside the members' probabilities, with M, Q and W as of
-        ``predict_volume`` and the largest box of N native voxels: claims ``(M + 1) * Q * W / 8``,
-        about ``(2 * M + 7) * N``, and ``(M + 3) * N`` of a result that the caller still holds when
-        it asks for the next.
+        One structure at a time is brought to the native grid, or both of a pair, inside its box, in
+        slabs. Peak memory in bytes beside the members' probabilities, with M, Q and W as of
+        ``predict_volume`` and the largest box of N native voxels (both boxes of a pair together):
+        claims ``(M + 1) * Q * W / 8``; masks that later rules look at, ``(M + 1) / 8`` per voxel of
+        their boxes; about ``(2 * M + 7) * N``; with rules ``(3 * M + 4) * N`` and, while they work,
+        8 bytes more per voxel of one voter's mask in its box, 12 of the box that holds both sides
+        of a pair, or 13 of the box of all that is above a lesion's low probability; and ``(M + 3) *
+        N`` of a result that the caller still holds when it asks for the next.
 
         Raises:
             CaseError: Memory is not enough.
         """
-        claims = collect_claims(self.members, self.structures, self._run.device)
-        for structure in self.structures:
-            votes = votes_on(self.members, structure)
-            exclusive = self._run.taxonomy[structure].exclusive
-            yield _result(structure, votes, claim_scores(structure, claims, exclusive), self._run)
+        run = self._run
+        processor = PostProcessor(
+            run.options.rules,
+            self._computed,
+            taxonomy=run.taxonomy,
+            grid=run.grid,
+            midline=lambda: self._midline,
+        )
+        claims = collect_claims(self.members, self._computed, run.device)
+        voted = _Voted(self.members, claims, processor)
+        for unit in processor.units:
+            # A generator of its own, so that nothing of one unit is held while the next is drawn.
+            yield from _unit_results(unit, self.structures, voted, run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,33 +219,108 @@ class _Run:
     options: AnnotateOptions
 
 
-def _result(
-    structure: str, votes: Sequence[Vote], claims: Mapping[str, ClaimScore], run: _Run
-) -> StructureResult:
-    options, grid = run.options, run.grid
-    box = foreground_box(votes, grid, options.margin_mm)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Voted:
+    """What the networks said of the whole volume."""
+
+    predictions: Sequence[WorkingPrediction]
+    claims: Claims
+    processor: PostProcessor
+
+
+def _unit_results(
+    unit: Sequence[str], asked: Sequence[str], voted: _Voted, run: _Run
+) -> Iterator[StructureResult]:
+    drawings = [_drawn(name, votes_on(voted.predictions, name), run) for name in unit]
+    kept = voted.processor.process([drawing.raw for drawing in drawings])
+    for drawing, masks in zip(drawings, kept, strict=True):
+        if masks.structure in asked:
+            yield _result(drawing, masks, voted, run)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Drawing:
+    """What the members say of one structure in its box; no maps where nobody sees it."""
+
+    votes: Sequence[Vote]
+    maps: NativeMaps | None
+    raw: VoterMasks
+
+
+def _drawn(structure: str, votes: Sequence[Vote], run: _Run) -> _Drawing:
+    voters = (*(vote.member for vote in votes), COMMITTEE)
+    box = foreground_box(votes, run.grid, run.options.margin_mm)
     if box is not None:
-        maps = native_maps(votes, box, grid.spacing_mm, device=run.device)
+        maps = native_maps(votes, box, run.grid.spacing_mm, device=run.device)
         masks = {name: levels > THRESHOLD for name, levels in maps.members.items()}
         # A coarse native grid can average the last foreground away.
         if any(mask.any() for mask in masks.values()):
-            consensus = maps.mean > THRESHOLD
-            rows = NativeScores(votes, maps, masks, consensus, grid, options.border_mm)
-            return StructureResult(
-                structure=structure,
-                box=box,
-                masks=masks,
-                consensus=consensus,
-                uncertainty=entropy_map(maps.mean),
-                disagreement=maps.deviation,
-                scores=rows.rows(structure, claims),
-            )
+            masks[COMMITTEE] = maps.mean > THRESHOLD
+            return _Drawing(votes, maps, VoterMasks(structure, voters, box, masks))
+    return _Drawing(votes, None, VoterMasks(structure, voters, None, {}))
+
+
+def _result(drawing: _Drawing, kept: VoterMasks, voted: _Voted, run: _Run) -> StructureResult:
+    raw, maps, box = drawing.raw, drawing.maps, kept.box
+    exclusive = run.taxonomy[raw.structure].exclusive
+    claims = claim_scores(raw.structure, voted.claims, exclusive)
+    by_rules = run.options.rules is not None
+    candidates = _candidates(drawing, kept, voted.processor, run)
+    if maps is None or raw.box is None or box is None:
+        return StructureResult(
+            structure=raw.structure,
+            box=None,
+            masks={},
+            consensus=None,
+            uncertainty=None,
+            disagreement=None,
+            scores=empty_rows(raw.structure, drawing.votes, claims, by_rules=by_rules),
+            candidates=candidates,
+        )
+    options = run.options
+    rows = NativeScores(
+        drawing.votes, maps, raw, kept if by_rules else None, run.grid, options.border_mm
+    )
     return StructureResult(
-        structure=structure,
-        box=None,
-        masks={},
-        consensus=None,
-        uncertainty=None,
-        disagreement=None,
-        scores=empty_rows(structure, votes, claims),
+        structure=raw.structure,
+        box=box,
+        masks={name: mask for name, mask in kept.masks.items() if name != COMMITTEE},
+        consensus=kept.masks[COMMITTEE],
+        uncertainty=_in(box, entropy_map(maps.mean), raw.box),
+        disagreement=_in(box, maps.deviation, raw.box),
+        scores=rows.rows(raw.structure, claims),
+        candidates=candidates,
+    )
+
+
+def _in(box: Box, levels: Bytes, raw_box: Box) -> Bytes:
+    """Return a map in the box of the masks, which the other side of a pair may have widened."""
+    return levels if box == raw_box else placed(levels, raw_box, box)
+
+
+def _candidates(
+    drawing: _Drawing, kept: VoterMasks, processor: PostProcessor, run: _Run
+) -> TriageCandidates | None:
+    rules, structure = run.options.rules, kept.structure
+    if rules is None or not run.taxonomy[structure].is_lesion:
+        return None
+    low = rules.candidates.low_probability
+    box = foreground_box(drawing.votes, run.grid, 0.0, threshold=level_of(low))
+    if box is None:
+        return TriageCandidates((), 0)
+    rule = rules.rule(structure)
+    return triage_candidates(
+        ConsensusCrop(
+            box=box,
+            levels=consensus_levels(drawing.votes, box, run.grid.spacing_mm, device=run.device),
+            raw=drawing.raw.placed(COMMITTEE, box),
+            kept=kept.placed(COMMITTEE, box),
+            host=processor.host(structure, COMMITTEE, box),
+        ),
+        run.grid.spacing_mm,
+        CandidateLimits(
+            low_probability=low,
+            least_mm3=1000.0 * rule.least_ml if rule else 0.0,
+            most=rules.candidates.most,
+        ),
     )

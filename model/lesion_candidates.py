@@ -25,6 +25,7 @@ class Candidate:
     Attributes:
         peak: Highest probability inside, in [0, 1].
         box: Where it lies in the volume.
+        centre: Voxel of the volume nearest to its centre of mass; a bent one may not hold it.
         voxels: How many it has.
         volume_mm3: Their volume.
         diameter_mm: Of a ball of that volume.
@@ -34,6 +35,7 @@ class Candidate:
 
     peak: float
     box: Box
+    centre: Shape
     voxels: int
     volume_mm3: float
     diameter_mm: float
@@ -96,7 +98,10 @@ def lesion_candidates(
     candidates = tuple(
         _candidate(
             int(facts["voxel_counts"][label]),
-            _box(facts["bounding_boxes"][label], origin),
+            (
+                _box(facts["bounding_boxes"][label], origin),
+                _centre(facts["centroids"][label], origin),
+            ),
             spacing_mm,
             peak=int(peaks[label]) / 255,
             hosted=None if hosted is None else int(hosted[label]),
@@ -121,12 +126,13 @@ def touching(labels: Labels, others: Labels) -> set[tuple[int, int]]:
 
 
 def _candidate(
-    voxels: int, box: Box, spacing_mm: Triple, *, peak: float, hosted: int | None
+    voxels: int, place: tuple[Box, Shape], spacing_mm: Triple, *, peak: float, hosted: int | None
 ) -> Candidate:
     volume_mm3 = voxels * math.prod(spacing_mm)
     return Candidate(
         peak=peak,
-        box=box,
+        box=place[0],
+        centre=place[1],
         voxels=voxels,
         volume_mm3=volume_mm3,
         diameter_mm=(6 * volume_mm3 / math.pi) ** (1 / 3),
@@ -138,3 +144,8 @@ def _box(slices: tuple[slice, slice, slice], origin: Shape) -> Box:
     i, j, k = (int(part.start) + first for part, first in zip(slices, origin, strict=True))
     a, b, c = (int(part.stop) + first for part, first in zip(slices, origin, strict=True))
     return Box((i, j, k), (a, b, c))
+
+
+def _centre(centroid: npt.NDArray[np.floating], origin: Shape) -> Shape:
+    i, j, k = (int(np.rint(c + first)) for c, first in zip(centroid, origin, strict=True))
+    return i, j, k

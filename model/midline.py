@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from model.body import body_mask
 from model.grid import Triple
 
 Side = Literal["left", "right"]
+Values = TypeVar("Values", bound=np.generic)
 
 _COARSE_MM = 4.0
 # A patient who lies turned or bent moves single rows by this much; organs start farther out.
@@ -37,6 +39,20 @@ class Midline:
 
     low: float
     high: float
+
+    def beyond(
+        self, array: npt.NDArray[Values], side: Side, *, start: int = 0
+    ) -> npt.NDArray[Values]:
+        """Return the part of an array, along its first axis, that surely lies on a side.
+
+        Args:
+            array: Shape (I, J, K), RAS order.
+            side: Of the body.
+            start: Index of the array's first voxel along the first axis, for a crop.
+        """
+        if side == "left":
+            return array[: max(0, math.ceil(self.low - start))]
+        return array[max(0, math.floor(self.high - start) + 1) :]
 
     def shares(self, mask: npt.NDArray[np.bool_], *, start: int = 0) -> tuple[float, float]:
         """Return which shares of a mask lie left and right of the interval; (0, 0) when empty.

@@ -10,6 +10,7 @@ import numpy as np
 from model.exclusive_overlap import ClaimScore
 from model.grid import Grid
 from model.native_maps import NativeMaps, Vote
+from model.post_processor import VoterMasks
 from model.scores import (
     COMMITTEE,
     Bytes,
@@ -31,33 +32,33 @@ class NativeScores:
 
     Attributes:
         votes: The covering members.
-        maps: Their probabilities in the structure's box.
-        masks: Their masks in the box.
-        consensus: The committee's mask in the box.
+        maps: Their probabilities in the box of the raw masks.
+        raw: Every voter's mask as the networks draw it.
+        kept: What the rules leave of them; None where there are no rules.
         grid: The native grid.
         border_mm: Half width of the border band.
     """
 
     votes: Sequence[Vote]
     maps: NativeMaps
-    masks: Mapping[str, Mask]
-    consensus: Mask
+    raw: VoterMasks
+    kept: VoterMasks | None
     grid: Grid
     border_mm: float
 
     def rows(self, structure: str, claims: Mapping[str, ClaimScore]) -> tuple[ScoreRow, ...]:
-        """Return the rows; entropies and self-consistency are taken inside the box."""
-        pairs = dice_between(self.masks)
-        agreement: dict[str, float | None] = {name: member_dice(pairs, name) for name in self.masks}
+        """Return the rows; entropies and self-consistency are taken inside the raw box."""
+        kept = (self.kept or self.raw).masks
+        pairs = dice_between({name: mask for name, mask in kept.items() if name != COMMITTEE})
         families = {vote.member: vote.family for vote in self.votes}
+        agreement = {name: member_dice(pairs, name) for name in families}
         agreement[COMMITTEE] = committee_dice(pairs, families)
-        masks = {**self.masks, COMMITTEE: self.consensus}
         levels = {**self.maps.members, COMMITTEE: self.maps.mean}
         return tuple(
             ScoreRow(
                 structure=structure,
                 member=voter,
-                volume_ml=int(np.count_nonzero(mask)) * self.grid.voxel_ml,
+                volume_ml=int(np.count_nonzero(kept[voter])) * self.grid.voxel_ml,
                 entropy_mean=mean_entropy(levels[voter], mask),
                 entropy_border=self._border_entropy(levels[voter], mask),
                 self_consistency=self_consistency(levels[voter]),
@@ -65,9 +66,17 @@ class NativeScores:
                 inconsistency=self._inconsistency() if voter == COMMITTEE else None,
                 overlap_exclusive=claims[voter].overlap_exclusive,
                 max_probability=claims[voter].max_probability,
+                removed_ml=self._removed_ml(voter),
             )
-            for voter, mask in masks.items()
+            for voter, mask in self.raw.masks.items()
         )
+
+    def _removed_ml(self, voter: str) -> float | None:
+        if self.kept is None or self.raw.box is None:
+            return None
+        raw = self.raw.masks[voter]
+        removed = raw & ~self.kept.placed(voter, self.raw.box)
+        return int(np.count_nonzero(removed)) * self.grid.voxel_ml
 
     def _border_entropy(self, levels: Bytes, mask: Mask) -> float | None:
         if not mask.any():
@@ -75,15 +84,23 @@ class NativeScores:
         return mean_entropy(levels, border_band(mask, self.grid.spacing_mm, self.border_mm))
 
     def _inconsistency(self) -> float | None:
-        if len(self.masks) < 2:
+        masks = [mask for name, mask in self.raw.masks.items() if name != COMMITTEE]
+        if len(masks) < 2:
             return None
-        return mean_deviation(self.maps.deviation, np.logical_or.reduce(list(self.masks.values())))
+        return mean_deviation(self.maps.deviation, np.logical_or.reduce(masks))
 
 
 def empty_rows(
-    structure: str, votes: Sequence[Vote], claims: Mapping[str, ClaimScore]
+    structure: str, votes: Sequence[Vote], claims: Mapping[str, ClaimScore], *, by_rules: bool
 ) -> tuple[ScoreRow, ...]:
-    """Return the rows of a structure that no member sees: all agree, little else is defined."""
+    """Return the rows of a structure that no member sees: all agree, little else is defined.
+
+    Args:
+        structure: Its name.
+        votes: The covering members.
+        claims: By voter.
+        by_rules: Whether rules ran, and took nothing.
+    """
     agreement = 1.0 if len(votes) > 1 else None
     return tuple(
         ScoreRow(
@@ -92,6 +109,7 @@ def empty_rows(
             volume_ml=0.0,
             pairwise_dice=agreement,
             max_probability=claims[voter].max_probability,
+            removed_ml=0.0 if by_rules else None,
         )
         for voter in (*(vote.member for vote in votes), COMMITTEE)
     )

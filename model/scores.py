@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from model.dilation import dilated
 from model.grid import Triple
 
 COMMITTEE = "committee"
@@ -44,6 +45,10 @@ class ScoreRow:
         overlap_exclusive: Share of the foreground that an exclusive neighbour, as the same voter
             sees it, claims too; on the working grid; None without foreground.
         max_probability: Highest probability in the volume, on the working grid.
+        removed_ml: What the rules took from the raw mask; None where there are none.
+
+    With rules, ``volume_ml`` and ``pairwise_dice`` are of the masks that they leave; all else is of
+    what the networks said.
     """
 
     structure: str
@@ -56,6 +61,7 @@ class ScoreRow:
     inconsistency: float | None = None
     overlap_exclusive: float | None = None
     max_probability: float | None = None
+    removed_ml: float | None = None
 
 
 def entropy_bits(probability: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -100,7 +106,7 @@ def border_band(mask: Mask, spacing_mm: Triple, band_mm: float) -> Mask:
     cut it.
     """
     radii = [max(1, int(band_mm / size)) for size in spacing_mm]
-    return _dilate(mask, radii) & _dilate(~mask, radii)
+    return dilated(mask, radii) & dilated(~mask, radii)
 
 
 def dice_of_counts(both: int, first: int, second: int) -> float:
@@ -182,27 +188,6 @@ def _chunks(shape: tuple[int, ...]) -> Iterator[slice]:
     rows = max(1, _CHUNK_VOXELS // max(1, int(np.prod(shape[1:]))))
     for start in range(0, shape[0], rows):
         yield slice(start, start + rows)
-
-
-def _dilate(mask: Mask, radii: Sequence[int]) -> Mask:
-    """Dilate by a box of the given radii; each pass triples the reach, so few are needed."""
-    for axis, radius in enumerate(radii):
-        reach = 0
-        while reach < radius:
-            step = min(2 * reach + 1, radius - reach)
-            mask = _spread(mask, step, axis)
-            reach += step
-    return mask
-
-
-def _spread(mask: Mask, step: int, axis: int) -> Mask:
-    low = [slice(None)] * mask.ndim
-    high = [slice(None)] * mask.ndim
-    low[axis], high[axis] = slice(None, -step), slice(step, None)
-    wider = mask.copy()
-    wider[tuple(high)] |= mask[tuple(low)]
-    wider[tuple(low)] |= mask[tuple(high)]
-    return wider
 
 
 _ENTROPY = entropy_bits(np.arange(256) / 255.0)

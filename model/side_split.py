@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from model.components import Counts, Labels, label_counts
 from model.grid import Triple
 from model.midline import Midline, Side
 
@@ -106,6 +107,25 @@ def side_of(mask: Mask, midline: Midline) -> Side | None:
     if max(left, right) < _MOST:
         return None
     return "left" if left > right else "right"
+
+
+def labels_on(
+    side: Side, labels: Labels, counts: Counts, midline: Midline, *, start: int = 0
+) -> npt.NDArray[np.bool_]:
+    """Return which components surely lie on a side, one entry a label; none of no voxels does.
+
+    Args:
+        side: Of the body.
+        labels: Shape (I, J, K), RAS order, 0 outside of components.
+        counts: Voxels by label, 0 for the background.
+        midline: Where the body's midline may lie.
+        start: Index of the first voxel along the first axis, for a crop.
+    """
+    count = len(counts) - 1
+    other: Side = "right" if side == "left" else "left"
+    here = label_counts(midline.beyond(labels, side, start=start), count)
+    there = label_counts(midline.beyond(labels, other, start=start), count)
+    return (counts > 0) & (here >= _MOST * counts) & (there < _SOME * counts)
 
 
 def _unsure(mask: Mask) -> SideSplit:

@@ -16,6 +16,7 @@ from pathlib import Path
 import duckdb
 
 from configs.errors import ConfigError, ConflictError, StorageError, UsageError
+from configs.post_process import PostProcessRules, post_process_in_force
 from configs.settings import Settings
 from storage.canonical_json import JsonObject, sha256_hex, to_bytes
 from storage.model_card import card_json, card_markdown
@@ -59,10 +60,12 @@ class CommitteeRecord:
 
     Attributes:
         committee_id: ``k-`` + 12 hex digits over members, weights and all that changes a mask.
+        rules: What is kept of raw masks; None keeps everything.
     """
 
     committee_id: str
     members: tuple[CommitteeMemberRecord, ...]
+    rules: PostProcessRules | None
 
 
 def register_model(store: Store, name: str, checkpoint: bytes, card: JsonObject) -> RegisteredModel:
@@ -159,7 +162,8 @@ def configured_committee(
         known: The registered models, where the caller has read them.
 
     Raises:
-        ConfigError: Fewer than two members, or a member whose weights are not registered.
+        ConfigError: Fewer than two members, a member whose weights are not registered, or rules of
+            post-processing that are none.
     """
     members = store.settings.committee
     if len(members) < 2:
@@ -178,18 +182,24 @@ def configured_committee(
         weights = models[member.weights].weights
         path = store.objects.path(weights)
         records.append(CommitteeMemberRecord(member.name, member.family, weights, path))
-    return CommitteeRecord(_committee_id(store.settings, records), tuple(records))
+    rules = post_process_in_force(store.settings.annotate.post_process, store.workspace.root)
+    committee_id = _committee_id(store.settings, records, rules)
+    return CommitteeRecord(committee_id, tuple(records), rules)
 
 
-def _committee_id(settings: Settings, members: list[CommitteeMemberRecord]) -> str:
+def _committee_id(
+    settings: Settings, members: list[CommitteeMemberRecord], rules: PostProcessRules | None
+) -> str:
     annotate = settings.annotate
     chosen = {
         "profile": None if annotate.profile == "weights" else annotate.profile,
         "window": None if annotate.window is None else list(annotate.window),
         "blending": annotate.blending,
         "body_only": annotate.body_only,
+        # Raw masks keep the id that they had before there were rules.
+        "post_process": None if rules is None else rules.digest,
     }
-    identity = {
+    identity: JsonObject = {
         "pipeline": PIPELINE_VERSION,
         "members": [member.to_json() for member in members],
         "overlap": settings.annotate.overlap,

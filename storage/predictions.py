@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import duckdb
 
@@ -18,6 +18,8 @@ from storage.store import Store
 Connection = duckdb.DuckDBPyConnection
 
 CONSENSUS = "committee"
+RAW = "off"
+"""What a manifest says in place of rules where masks are as the networks draw them."""
 
 # Enough to even out cases of different size, few enough to follow a machine that gets slower.
 _RATE_CLOSINGS = 50
@@ -53,11 +55,37 @@ class StoredMap:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredCandidate:
+    """A place that may be a lesion, as the consensus sees it.
+
+    Attributes:
+        peak: Highest probability inside.
+        centre: Voxel of the file's grid nearest to its centre of mass.
+        host_share: Share of it inside the organs that it may lie in; None where these are not
+            known.
+        in_mask: Whether it is part of the stored mask. One that is not and has a peak above 0.5 was
+            taken away by the rules of post-processing; the others are merely likely.
+    """
+
+    structure: str
+    peak: float
+    volume_ml: float
+    centre: tuple[int, int, int]
+    host_share: float | None
+    in_mask: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """Everything that one committee says of one case.
 
     It holds no time and no run, so that an undisturbed run and one that was killed and restarted
     write the same object.
+
+    Attributes:
+        post_process: Object with the rules that the masks were made by; ``off`` for raw masks.
+        candidates: Those of lesions.
+        candidates_left_out: Structure -> how many more with lower peaks there were.
     """
 
     case_id: str
@@ -67,6 +95,9 @@ class Manifest:
     masks: tuple[StoredMask, ...]
     maps: tuple[StoredMap, ...]
     scores: tuple[JsonObject, ...]
+    post_process: str = RAW
+    candidates: tuple[StoredCandidate, ...] = ()
+    candidates_left_out: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> JsonObject:
         """Return the manifest as a JSON document."""
@@ -79,6 +110,9 @@ class Manifest:
             "masks": [asdict(mask) for mask in self.masks],
             "maps": [asdict(stored) for stored in self.maps],
             "scores": list(self.scores),
+            "post_process": self.post_process,
+            "candidates": [asdict(one) for one in self.candidates],
+            "candidates_left_out": dict(self.candidates_left_out),
         }
 
 

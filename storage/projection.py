@@ -22,7 +22,9 @@ _MAP_ROWS = """[{"kind":"VARCHAR","structure":"VARCHAR","object":"VARCHAR","box"
 _SCORE_ROWS = """[{"member":"VARCHAR","structure":"VARCHAR","volume_ml":"DOUBLE",
 "entropy_mean":"DOUBLE","entropy_border":"DOUBLE","self_consistency":"DOUBLE",
 "pairwise_dice":"DOUBLE","inconsistency":"DOUBLE","overlap_exclusive":"DOUBLE",
-"max_probability":"DOUBLE"}]"""
+"max_probability":"DOUBLE","removed_ml":"DOUBLE"}]"""
+_CANDIDATE_ROWS = """[{"structure":"VARCHAR","peak":"DOUBLE","volume_ml":"DOUBLE",
+"centre":["INTEGER"],"host_share":"DOUBLE","in_mask":"BOOLEAN"}]"""
 _QUEUE_ROWS = """[{"position":"INTEGER","kind":"VARCHAR","case_id":"VARCHAR",
 "structure":"VARCHAR","risk":"DOUBLE","reason":"VARCHAR"}]"""
 
@@ -158,6 +160,9 @@ def _case_annotated(connection: Connection, line: JournalLine, objects: ObjectSt
     _insert_rows(connection, "masks", line.line_hash, manifest["masks"], _MASK_ROWS)
     _insert_rows(connection, "maps", line.line_hash, manifest["maps"], _MAP_ROWS)
     _insert_rows(connection, "scores", line.line_hash, manifest["scores"], _SCORE_ROWS)
+    # Manifests from before there were rules have none.
+    candidates = manifest.get("candidates", [])
+    _insert_rows(connection, "lesion_candidates", line.line_hash, candidates, _CANDIDATE_ROWS)
 
 
 def _case_failed(connection: Connection, line: JournalLine, objects: ObjectStore) -> None:

@@ -57,6 +57,7 @@ class ScoreRecord:
     inconsistency: float | None
     overlap_exclusive: float | None
     max_probability: float | None
+    removed_ml: float | None
 
 
 def write_queue(
@@ -111,7 +112,7 @@ def scores_of(connection: Connection, committee_id: str) -> list[ScoreRecord]:
     rows = connection.execute(
         """SELECT s.prediction_id, c.case_id, s.member, s.structure, s.volume_ml, s.entropy_mean,
                   s.entropy_border, s.self_consistency, s.pairwise_dice, s.inconsistency,
-                  s.overlap_exclusive, s.max_probability
+                  s.overlap_exclusive, s.max_probability, s.removed_ml
            FROM closed_cases c JOIN scores s ON s.prediction_id = c.prediction_id
            WHERE c.committee_id = ?
            ORDER BY c.seq, s.structure, s.member <> ?, s.member""",

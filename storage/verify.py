@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import duckdb
 
 from configs.errors import StorageError
+from storage.canonical_json import JsonObject
 from storage.database import connect
 from storage.journal import JournalLine
+from storage.predictions import RAW
 from storage.rebuild import replay_into
 from storage.store import Store, catch_up
 
@@ -99,14 +101,20 @@ def _objects_of(store: Store, line: JournalLine) -> Iterator[str]:
         if isinstance(digest, str):
             yield digest
             if key == "manifest" and store.objects.is_intact(digest):
-                manifest = json.loads(store.objects.read(digest))
-                for part in _NAMED_BY_MANIFEST:
-                    yield from (entry["object"] for entry in manifest[part])
+                yield from _objects_of_manifest(json.loads(store.objects.read(digest)))
     for member in line.data.get("members", ()) if line.kind == "gate.decided" else ():
         yield member["challenger"]
     for version in line.data.get("versions", ()):
         if version["object"] is not None:
             yield version["object"]
+
+
+def _objects_of_manifest(manifest: JsonObject) -> Iterator[str]:
+    for part in _NAMED_BY_MANIFEST:
+        yield from (entry["object"] for entry in manifest[part])
+    # Manifests from before there were rules name none.
+    if manifest.get("post_process", RAW) != RAW:
+        yield manifest["post_process"]
 
 
 def _database_findings(store: Store) -> Iterator[Finding]:

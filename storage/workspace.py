@@ -22,6 +22,7 @@ key = "{key}"
 
 # [annotate]
 # device = "auto"
+# post_process = "shipped"  # or "off", or a file with rules of your own such as "rules.toml"
 
 # [schedule]  # of `atlasloop serve`
 # annotate_every = "0 1 * * *"

@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from configs.errors import CaseError, ModelError, Reason, UsageError
+from configs.post_process import PostProcessRules
 from configs.taxonomy import load_taxonomy
 from model.annotate import AnnotateOptions, annotate_volume
 from model.committee import CommitteeMember, family_weights
@@ -290,6 +291,237 @@ def test_a_network_with_another_number_of_outputs_is_refused():
 
 def test_family_weights():
     assert family_weights(("a", "a", "b")) == (0.25, 0.25, 0.5)
+
+
+RULES = PostProcessRules.model_validate(
+    {
+        "version": 1,
+        "candidates": {"low_probability": 0.1, "most": 5},
+        "rules": [
+            {"keep": "largest", "structures": ["spleen"], "least_ml": 0.1},
+            {
+                "keep": "fragments",
+                "structures": ["portal_vein_and_splenic_vein"],
+                "least_share": 0.0,
+                "not_below": "pancreas",
+            },
+            {
+                "keep": "sides",
+                "structures": ["kidney_right", "kidney_left"],
+                "least_ml": 0.02,
+                "least_share": 0.1,
+            },
+            {
+                "keep": "hosted",
+                "structures": ["kidney_tumor", "liver_tumor"],
+                "least_ml": 0.02,
+                "close_mm": 1.0,
+                "reach_mm": 2.0,
+            },
+        ],
+    }
+)
+
+
+class Painted(nn.Module):
+    """Structure q has the logit that a table gives for each whole intensity of 10 HU."""
+
+    def __init__(self, structures, logits):
+        super().__init__()
+        table = torch.full((len(structures), 42), -9.0)
+        for (name, hu), value in logits.items():
+            table[structures.index(name), (hu + 170) // 10] = value
+        self.table = table
+
+    def forward(self, images, structure_index=None):
+        chosen = self.table if structure_index is None else self.table[structure_index]
+        steps = ((images[:, 0] * 425 - 175 + 174) / 10).round().long().clamp(0, 41)
+        return chosen[:, steps].movedim(0, 1)
+
+
+def painted(name, logits, structures=None):
+    names = structures or tuple(dict.fromkeys(structure for structure, _ in logits))
+    return CommitteeMember(
+        name=name,
+        family=name,
+        network=Painted(names, logits).eval(),
+        inference=InferenceSettings(spacing_mm=(1.0, 1.0, 1.0), patch=(104, 40, 24), overlap=0.0),
+        structures=names,
+    )
+
+
+def body(*boxes):
+    """A body of 0 HU, 180 mm wide, with boxes of other HU: (start, stop, HU) per axis."""
+    hu = np.full((200, 40, 24), -1000, np.int16)
+    hu[10:190, 4:36, :] = 0
+    for (a, b), (c, d), (e, f), value in boxes:
+        hu[a:b, c:d, e:f] = value
+    return hu
+
+
+def placed_masks(results, shape):
+    return {
+        (name, voter): full(result, mask, shape)
+        for name, result in results.items()
+        if result.box is not None
+        for voter, mask in {**result.masks, COMMITTEE: result.consensus}.items()
+    }
+
+
+def test_rules_shape_masks_volumes_and_dice_and_nothing_else():
+    hu = body(((50, 60), (10, 20), (6, 16), 50), ((80, 84), (10, 20), (6, 16), 60))
+    members = [
+        painted("m1", {("spleen", 50): 9, ("spleen", 60): 9}),
+        painted("m2", {("spleen", 50): 9, ("spleen", 60): -0.5}),
+    ]
+
+    raw, kept = run(hu, members)["spleen"], run(hu, members, rules=RULES)["spleen"]
+
+    np.testing.assert_array_equal(full(kept, kept.masks["m1"], hu.shape), hu == 50)
+    np.testing.assert_array_equal(full(kept, kept.consensus, hu.shape), hu == 50)
+    for name, removed_ml in (("m1", 0.4), ("m2", 0.0), (COMMITTEE, 0.4)):
+        before, after = row(raw, name), row(kept, name)
+        assert before.removed_ml is None
+        assert after.removed_ml == pytest.approx(removed_ml)
+        assert after.volume_ml == pytest.approx(1.0)
+        assert before.volume_ml == pytest.approx(1.0 + removed_ml)
+        assert (before.pairwise_dice, after.pairwise_dice) == (pytest.approx(2 / 2.4), 1.0)
+        same = {"volume_ml": 0.0, "pairwise_dice": None, "removed_ml": None}
+        assert dataclasses.replace(before, **same) == dataclasses.replace(after, **same)
+    assert raw.box == kept.box
+    assert raw.uncertainty.tobytes() == kept.uncertainty.tobytes()
+    assert raw.disagreement.tobytes() == kept.disagreement.tobytes()
+    assert (raw.candidates, kept.candidates) == (None, None)
+
+
+def test_a_part_of_the_other_side_widens_the_box_and_leaves_maps_as_they_were():
+    # The upper half of the left kidney is drawn as the right one.
+    hu = body(
+        ((40, 50), (10, 20), (4, 10), 50),
+        ((40, 50), (10, 20), (10, 20), 60),
+        ((140, 150), (10, 20), (4, 20), 70),
+    )
+    right = {("kidney_right", 60): 9, ("kidney_right", 70): 9}
+    one = painted("m1", {("kidney_left", 50): 1} | right)
+    two = painted("m2", {("kidney_left", 50): 9} | right)
+
+    raw, kept = run(hu, [one, two]), run(hu, [one, two], rules=RULES)
+
+    masks = placed_masks(kept, hu.shape)
+    for voter in ("m1", "m2", COMMITTEE):
+        np.testing.assert_array_equal(masks["kidney_left", voter], np.isin(hu, (50, 60)))
+        np.testing.assert_array_equal(masks["kidney_right", voter], hu == 70)
+        assert row(kept["kidney_right"], voter).removed_ml == pytest.approx(1.0)
+        assert row(kept["kidney_left"], voter).removed_ml == 0.0
+    assert kept["kidney_left"].box != raw["kidney_left"].box
+    for name, result in kept.items():
+        before = full(raw[name], raw[name].uncertainty, hu.shape)
+        np.testing.assert_array_equal(full(result, result.uncertainty, hu.shape), before)
+
+
+def test_fused_sides_and_a_single_one_are_left():
+    hu = body(((90, 100), (10, 20), (6, 16), 50), ((100, 110), (10, 20), (6, 16), 60))
+    fused = painted("m1", {("kidney_left", 50): 9, ("kidney_right", 60): 9})
+    single = painted("m2", {("kidney_left", 50): -9, ("kidney_right", 60): 9})
+
+    masks = placed_masks(run(hu, [fused, single], rules=RULES), hu.shape)
+
+    np.testing.assert_array_equal(masks["kidney_left", "m1"], hu == 50)
+    np.testing.assert_array_equal(masks["kidney_right", "m1"], hu == 60)
+    assert not masks["kidney_left", "m2"].any()
+    np.testing.assert_array_equal(masks["kidney_right", "m2"], hu == 60)
+
+
+def test_a_vein_ends_where_the_pancreas_of_the_same_voter_does():
+    hu = body(((50, 54), (10, 14), (2, 20), 50), ((60, 70), (10, 14), (8, 12), 60))
+    vein, pancreas = ("portal_vein_and_splenic_vein", 50), ("pancreas", 60)
+    both = painted("m1", {vein: 9, pancreas: 9})
+    only = painted("m2", {vein: 9})
+    none = painted("m3", {vein: 9, pancreas: -9})
+
+    results = run(hu, [both, only, none], rules=RULES)
+
+    masks = placed_masks(results, hu.shape)
+    cut = (hu == 50) & (np.arange(24) >= 8)
+    np.testing.assert_array_equal(masks[vein[0], "m1"], cut)
+    np.testing.assert_array_equal(masks[vein[0], "m2"], hu == 50)
+    np.testing.assert_array_equal(masks[vein[0], "m3"], hu == 50)
+    assert list(results) == ["pancreas", "portal_vein_and_splenic_vein"]
+
+
+def lesions():
+    """A liver with a tumor inside, one far away, a faint place in it and a speck."""
+    return body(
+        ((60, 90), (8, 30), (4, 20), 50),
+        ((70, 76), (12, 18), (8, 14), 60),
+        ((130, 136), (12, 18), (8, 14), 70),
+        ((80, 84), (22, 26), (8, 12), 80),
+        ((62, 64), (24, 26), (6, 8), 90),
+    )
+
+
+LIVER = {("liver", hu): 9 for hu in (50, 60, 80, 90)}
+TUMOR = {("liver_tumor", hu): value for hu, value in ((60, 3), (70, 2), (80, -1), (90, 1))}
+
+
+def test_lesions_stay_in_their_organ_and_the_rest_is_known_to_triage():
+    hu = lesions()
+
+    tumor = run(hu, [painted("m1", LIVER | TUMOR)], rules=RULES)["liver_tumor"]
+
+    np.testing.assert_array_equal(full(tumor, tumor.consensus, hu.shape), hu == 60)
+    found = [
+        (one.in_mask, one.candidate.centre, one.candidate.voxels, one.candidate.host_share)
+        for one in tumor.candidates.listed
+    ]
+    # The middle of voxels 70 to 75 is 72.5; halves go to the even number.
+    assert found == [
+        (True, (72, 14, 10), 216, 1.0),
+        (False, (132, 14, 10), 216, 0.0),
+        (False, (62, 24, 6), 8, 1.0),
+        (False, (82, 24, 10), 64, 1.0),
+    ]
+    peaks = [one.candidate.peak for one in tumor.candidates.listed]
+    assert peaks == pytest.approx([0.953, 0.881, 0.731, 0.269], abs=0.003)
+    assert row(tumor, "m1").removed_ml == pytest.approx(0.216 + 0.008)
+
+
+def test_a_lesion_is_left_where_its_organ_is_not_covered_or_not_seen():
+    hu = lesions()
+    unseen = painted("m1", TUMOR | {("liver", 50): -9})
+    other = painted("m2", TUMOR)
+
+    results = run(hu, [unseen, other], rules=RULES)
+
+    drawn = np.isin(hu, (60, 70, 90))
+    for voter in ("m1", "m2", COMMITTEE):
+        np.testing.assert_array_equal(placed_masks(results, hu.shape)["liver_tumor", voter], drawn)
+        assert row(results["liver_tumor"], voter).removed_ml == 0.0
+    assert {one.candidate.host_share for one in results["liver_tumor"].candidates.listed} == {None}
+
+
+def test_a_faint_lesion_without_any_mask_is_known_to_triage():
+    hu = lesions()
+
+    tumor = run(hu, [painted("m1", LIVER | {("liver_tumor", 80): -1})], rules=RULES)["liver_tumor"]
+
+    assert tumor.box is None
+    (one,) = tumor.candidates.listed
+    assert (one.in_mask, one.candidate.voxels) == (False, 64)
+    assert row(tumor, "m1").removed_ml == 0.0
+
+
+def test_what_is_asked_for_is_drawn_the_same_without_its_organs():
+    hu = lesions()
+    members = [painted("m1", LIVER | TUMOR)]
+
+    whole = run(hu, members, rules=RULES)["liver_tumor"]
+    results = run(hu, members, rules=RULES, structures=("liver_tumor",))
+
+    assert list(results) == ["liver_tumor"]
+    assert results["liver_tumor"].scores == whole.scores
+    assert results["liver_tumor"].candidates == whole.candidates
+    assert results["liver_tumor"].consensus.tobytes() == whole.consensus.tobytes()
 
 
 class LargestTensor(TorchDispatchMode):

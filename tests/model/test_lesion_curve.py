@@ -11,7 +11,15 @@ BOX = Box((0, 0, 0), (1, 1, 1))
 
 
 def candidate(peak):
-    return Candidate(peak=peak, box=BOX, voxels=1, volume_mm3=1.0, diameter_mm=1.0, host_share=None)
+    return Candidate(
+        peak=peak,
+        box=BOX,
+        centre=(0, 0, 0),
+        voxels=1,
+        volume_mm3=1.0,
+        diameter_mm=1.0,
+        host_share=None,
+    )
 
 
 def reading(patient, lesions=(), false=(), case=None, structure="liver_tumor"):

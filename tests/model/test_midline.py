@@ -104,3 +104,16 @@ def test_shares_count_what_is_surely_on_a_side():
     assert Midline(3.5, 5.5).shares(mask) == (3 / 8, 3 / 8)
     assert Midline(13.5, 15.5).shares(mask, start=10) == (3 / 8, 3 / 8)
     assert Midline(3.5, 5.5).shares(np.zeros_like(mask)) == (0.0, 0.0)
+
+
+def test_what_surely_lies_on_a_side_is_beyond_the_interval():
+    planes = np.arange(10)[:, None, None]
+    midline = Midline(3.0, 5.5)
+
+    assert midline.beyond(planes, "left").ravel().tolist() == [0, 1, 2]
+    assert midline.beyond(planes, "right").ravel().tolist() == [6, 7, 8, 9]
+    assert midline.beyond(planes[2:], "left", start=2).ravel().tolist() == [2]
+    assert midline.beyond(planes[8:], "right", start=8).ravel().tolist() == [8, 9]
+    assert midline.beyond(planes[4:], "left", start=4).size == 0
+    assert Midline(-9.0, 90.0).beyond(planes, "left").size == 0
+    assert Midline(-9.0, 90.0).beyond(planes, "right").size == 0

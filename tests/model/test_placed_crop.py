@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from model.grid import Box
-from model.placed_crop import PlacedMask, cropped, grown, placed, union_box
+from model.placed_crop import PlacedMask, cropped, grown, packed, placed, union_box
 
 
 def test_a_crop_put_back_is_the_whole_mask():
@@ -37,3 +37,24 @@ def test_boxes_grow_up_to_the_edge_and_join():
 def test_a_crop_has_the_shape_of_its_box():
     with pytest.raises(ValueError, match="box's shape"):
         PlacedMask(np.zeros((1, 2, 3), bool), Box((0, 0, 0), (3, 2, 1)))
+
+
+def test_a_packed_crop_comes_back_as_it_was():
+    mask = np.random.default_rng(0).random((7, 5, 3)) > 0.5
+    crop = PlacedMask(mask, Box((1, 2, 3), (8, 7, 6)))
+
+    again = packed(crop).unpacked()
+
+    assert packed(crop).bits.nbytes == 14
+    assert again.dtype == np.bool_
+    np.testing.assert_array_equal(again, mask)
+
+
+def test_a_crop_of_a_crop_lies_where_it_lay():
+    volume = np.zeros((9, 9, 9), bool)
+    volume[4:6, 5, 2:8] = True
+
+    crop = cropped(volume[3:, 2:, 1:], origin=(3, 2, 1))
+
+    assert crop is not None
+    assert crop.box == Box((4, 5, 2), (6, 6, 8))

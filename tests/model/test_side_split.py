@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from model.midline import Midline, body_midline
-from model.side_split import SideFinding, side_of, split_sides
+from model.side_split import SideFinding, labels_on, side_of, split_sides
 from storage.image_faults import VolumeLimits
 from storage.label_file import read_label_file
 from storage.volume import Volume
@@ -173,3 +173,14 @@ def test_pairs_of_a_real_ct_are_parted_as_named_or_not_at_all(real_data, cut):
         if split.is_sure or cut in [(0, 122), (20, 122), (20, 100)]:
             assert np.array_equal(split.left, left)
             assert np.array_equal(split.right, right)
+
+
+def test_components_are_told_by_what_surely_lies_on_each_side():
+    labels = np.zeros((10, 4, 1), np.uint16)
+    labels[0:3, 0], labels[7:10, 1], labels[0:9, 2], labels[2:7, 3] = 1, 2, 3, 4
+    counts = np.array([0, 3, 3, 9, 5])
+    midline = Midline(3.0, 5.0)
+
+    # 3 lies on both sides, 4 for less than a half on one.
+    assert np.flatnonzero(labels_on("left", labels, counts, midline)).tolist() == [1]
+    assert np.flatnonzero(labels_on("right", labels, counts, midline)).tolist() == [2]
