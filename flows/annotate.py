@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -240,8 +240,9 @@ class AnnotationRun:
         wanted = set(case_ids) - self._outcomes.closed.keys()
         todo = {case.case_id: case for case in self.cases if case.case_id in wanted}
         advance(0, total := len(todo))
-        with self._leases.kept():
-            work = overlapped(self._work(todo, overlap=overlap))
+        # Closed before the leases are given back: a case that is being written is finished first.
+        work = overlapped(self._work(todo, overlap=overlap))
+        with self._leases.kept(), closing(work):
             for number, done in enumerate(work, start=1):
                 self._note(done)
                 advance(number, total)

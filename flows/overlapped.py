@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Stages(Generic[I, A, B, R]):
     overlap: bool = True
 
 
-def overlapped(stages: Stages[I, A, B, R]) -> Iterator[Done[I, R]]:
+def overlapped(stages: Stages[I, A, B, R]) -> Generator[Done[I, R]]:
     """Yield what became of the items, in the order in which they were taken.
 
     At most three items are at work: one that is read or waits for the second stage, one in the
