@@ -19,9 +19,9 @@ from model.training_settings import TrainingSettings
 # Weight, gradient and two moments of Adam, four bytes each; the running mean is one more.
 _BYTES_A_WEIGHT = 16
 _BYTES_OF_MEAN = 4
-# Fitted to benchmarks/train_memory.py: what autocast leaves of the activations' bytes, what head and
-# loss take for each voxel of a structure, and what libraries and convolutions put aside. Gradients
-# of activations need no share of their own: they come while activations go.
+# Fitted to benchmarks/train_memory.py: what autocast leaves of the activations' bytes, what head
+# and loss take for each voxel of a structure, and what libraries and convolutions put aside.
+# Gradients of activations need no share of their own: they come while activations go.
 _AUTOCAST_SHARE = 0.6
 _BYTES_A_VOXEL_AND_STRUCTURE = 144
 _BUFFERS = 400_000_000
