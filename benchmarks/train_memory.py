@@ -17,20 +17,29 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, Literal
 
 from benchmarks.machine import describe
 
 SMALL = {"widths": (64, 96, 128), "out_channels": 32, "fold": 4, "coordinates": True}
 FINE = {"widths": (32, 64, 128), "out_channels": 32, "fold": 2}
 SWIN = {"feature_size": 24}
+PUBLISHED_SWIN = {"feature_size": 48}
+PLAIN: dict[str, Any] = {}
 # Backbone, options, edge of the patch, precision, whether activations are computed twice.
-ROWS = (
+ROWS: tuple[tuple[str, dict[str, Any], int, Literal["bfloat16"] | None, bool], ...] = (
     ("small_unet", SMALL, 96, None, False),
     ("small_unet", FINE, 96, None, False),
     ("small_unet", FINE, 96, None, True),
     ("small_unet", FINE, 96, "bfloat16", False),
     ("swin_unetr", SWIN, 64, None, False),
     ("swin_unetr", SWIN, 64, None, True),
+    ("swin_unetr", PUBLISHED_SWIN, 64, None, False),
+    ("unet", PLAIN, 64, None, False),
+    ("unet", PLAIN, 64, None, True),
+    ("unetpp", PLAIN, 64, None, False),
+    ("unetpp", PLAIN, 64, None, True),
+    ("segresnet", PLAIN, 64, None, False),
 )
 
 
@@ -68,8 +77,8 @@ def measure(number: int) -> dict[str, float]:
     from model.training_patches import PatchTarget, TrainingBatch
     from model.training_settings import TrainingSettings
 
-    if ROWS[number][0] == "swin_unetr":
-        import monai.networks.nets.swin_unetr  # noqa: F401  # its memory is no training's
+    if ROWS[number][0] not in ("small_unet", "unet"):
+        import monai.networks.nets  # noqa: F401  # its memory is no training's
 
     torch.set_num_threads(1)
     backbone, options, edge, autocast, saving = ROWS[number]

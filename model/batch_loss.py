@@ -35,7 +35,10 @@ class BatchLoss(nn.Module):
             batch: Patches and what is known about them.
             balance: Of the masked loss, see there.
         """
-        loss = MaskedLoss(reduction=self._settings.reduction, balance=balance)
+        settings = self._settings
+        loss = MaskedLoss(
+            reduction=settings.reduction, balance=balance, dice_weight=settings.dice_weight
+        )
         costs = [
             _cost(loss, values, target)
             for values, target in zip(self._logits(batch), batch.targets, strict=True)

@@ -15,6 +15,7 @@ from configs.errors import ModelError
 
 EncodingKind = Literal["learned", "one_hot", "text"]
 WIDTH = 256
+_LEAST_NORM = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +134,11 @@ class OneHotEncoding(ClassEncoding):
 
 
 class TextEncoding(ClassEncoding):
-    """Fixed text vectors, projected by a trained layer."""
+    """Fixed text vectors, projected by a trained layer.
+
+    A new projection takes off what all vectors share, which of a text encoder is most of them, and
+    gives the rows that come out the norm of a learned table's.
+    """
 
     kind = "text"
     vectors: Tensor
@@ -143,12 +148,24 @@ class TextEncoding(ClassEncoding):
         self.width = WIDTH
         self.register_buffer("vectors", text.vectors.clone())
         self.project = nn.Linear(text.vectors.shape[1], WIDTH)
+        self._spread_in_place()
         self.provenance = text.provenance
 
     def forward(self, index: Tensor | None = None) -> Tensor:
         """Return the vectors (Q, 256) of the structures at ``index`` (Q,), or of all."""
         chosen = self.vectors if index is None else self.vectors[index]
         return torch.relu(self.project(chosen))
+
+    @torch.no_grad()
+    def _spread_in_place(self) -> None:
+        weight, bias = self.project.weight, self.project.bias
+        if len(self.vectors) > 1:
+            # A lone vector is its own mean, nothing of it would be left.
+            bias.copy_(-(weight @ self.vectors.mean(0)))
+        norm = self().square().sum(1).mean().sqrt()
+        factor = WIDTH**0.5 / norm.clamp_min(_LEAST_NORM)
+        weight.mul_(factor)
+        bias.mul_(factor)
 
 
 def build_encoding(

@@ -27,6 +27,7 @@ class MaskedLoss:
         reduction: How the pairs of a batch are joined. With ``sum`` a structure keeps its gradient
             however many neighbours are annotated.
         smooth: The constant s, in voxels.
+        dice_weight: What the Dice counts beside the cross-entropy; 0 leaves it out.
         balance: In the cross-entropy a present structure's voxels weigh
             ``(share of the crop) ** (balance - 1)``: 1 is the plain mean, 0 lets foreground and
             background of every structure count alike, whatever its size.
@@ -40,12 +41,15 @@ class MaskedLoss:
     reduction: Literal["mean", "sum"] = "mean"
     smooth: float = 1.0
     balance: float = 1.0
+    dice_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.reduction not in ("mean", "sum"):
             raise ModelError(f"reduction must be mean or sum, got {self.reduction!r}")
         if self.smooth <= 0:
             raise ModelError(f"smooth must be positive, got {self.smooth}")
+        if self.dice_weight < 0:
+            raise ModelError(f"dice_weight must not be negative, got {self.dice_weight}")
         if not 0 <= self.balance <= 1:
             raise ModelError(f"balance must be between 0 and 1, got {self.balance}")
 
@@ -76,7 +80,9 @@ class MaskedLoss:
         weight = torch.ones_like(truth)
         if voxel_weight is not None:
             weight = voxel_weight.expand(logits.shape)[mask].flatten(1).float()
-        costs = self._cross_entropy(chosen, truth, weight) + self._dice_loss(chosen, truth, weight)
+        costs = self._cross_entropy(chosen, truth, weight)
+        if self.dice_weight:
+            costs = costs + self.dice_weight * self._dice_loss(chosen, truth, weight)
         return costs.mean() if self.reduction == "mean" else costs.sum()
 
     def _cross_entropy(self, logits: Tensor, truth: Tensor, weight: Tensor) -> Tensor:

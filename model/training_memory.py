@@ -19,13 +19,12 @@ from model.training_settings import TrainingSettings
 # Weight, gradient and two moments of Adam, four bytes each; the running mean is one more.
 _BYTES_A_WEIGHT = 16
 _BYTES_OF_MEAN = 4
-# Fitted to benchmarks/train_memory.py: what autocast leaves of the activations' bytes, gradients
-# beside them, what head and loss take for each voxel of a structure, and what libraries and
-# convolutions put aside.
+# Fitted to benchmarks/train_memory.py: what autocast leaves of the activations' bytes, what head
+# and loss take for each voxel of a structure, and what libraries and convolutions put aside.
+# Gradients of activations need no share of their own: they come while activations go.
 _AUTOCAST_SHARE = 0.6
-_OVERHEAD = 1.25
 _BYTES_A_VOXEL_AND_STRUCTURE = 144
-_BUFFERS = 500_000_000
+_BUFFERS = 400_000_000
 # Annotated in one case, at most.
 _STRUCTURES = 32
 _GIB = 2**30
@@ -125,7 +124,7 @@ class MemoryEstimator:
         per_weight = _BYTES_A_WEIGHT + (0 if settings.average_decay is None else _BYTES_OF_MEAN)
         weights = sum(weight.numel() for weight in self._backbone.parameters())
         pairs = _STRUCTURES * settings.background_share * math.prod(patch)
-        each_patch = _OVERHEAD * share * each + _BYTES_A_VOXEL_AND_STRUCTURE * pairs
+        each_patch = share * each + _BYTES_A_VOXEL_AND_STRUCTURE * pairs
         return MemoryEstimate(
             settings, weights * per_weight, round(settings.batch_size * each_patch)
         )

@@ -39,6 +39,7 @@ class TrainingSettings:
         reduction: How the loss joins annotated pairs.
         balance: The loss's balance at the first step and from four fifths of the steps on, linear
             between: small structures are found first and drawn to size later.
+        dice_weight: What the loss's Dice counts beside its cross-entropy.
         background_share: Share of the voxels without a structure that enters head and loss.
         prior_logit: Logit that a new network starts with in every voxel; most voxels are
             background for every structure, and need not be learned to be.
@@ -65,6 +66,7 @@ class TrainingSettings:
     activation_checkpointing: bool = False
     reduction: Literal["mean", "sum"] = "mean"
     balance: tuple[float, float] = (0.3, 0.8)
+    dice_weight: float = 1.0
     background_share: float = 0.1
     prior_logit: float = -1.0
     augmentation: AugmentationSettings | None = field(default_factory=AugmentationSettings)
@@ -91,5 +93,7 @@ class TrainingSettings:
             raise ConfigError(f"background_share must be in (0, 1], got {self.background_share}")
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"warmup must be in [0, 1), got {self.warmup}")
+        if not (math.isfinite(self.dice_weight) and self.dice_weight >= 0):
+            raise ConfigError(f"dice_weight must not be negative, got {self.dice_weight}")
         if self.average_decay is not None and not 0 < self.average_decay < 1:
             raise ConfigError(f"average_decay must be in (0, 1), got {self.average_decay}")

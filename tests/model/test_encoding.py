@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import pytest
 import torch
@@ -40,6 +41,29 @@ def test_text_is_projected_and_only_the_projection_is_trained() -> None:
     assert trained == {"project.weight": (256, 512), "project.bias": (256,)}
     assert torch.equal(encoding.state_dict()["vectors"], text.vectors)
     assert bool((encoding() >= 0).all())
+
+
+@pytest.mark.parametrize("width", [8, 512])
+def test_new_rows_have_the_norm_of_a_learned_table_and_lie_apart(width: int) -> None:
+    torch.manual_seed(0)
+    # As a text encoder's: nine tenths of every vector are shared, and nobody knows their length.
+    rows = 0.01 * (3 * torch.randn(width) + torch.randn(32, width))
+    names = tuple(f"structure {number}" for number in range(32))
+
+    new = build_encoding("text", names, vectors(rows, count=32))().detach()
+
+    directions = torch.nn.functional.normalize(new, dim=1)
+    cosines = (directions @ directions.T)[~torch.eye(32, dtype=torch.bool)]
+    assert float(new.square().sum(1).mean().sqrt()) == pytest.approx(16, rel=1e-4)
+    # Rectified, independent directions have a cosine of 1 / pi.
+    assert float(cosines.mean()) == pytest.approx(1 / math.pi, abs=0.06)
+    assert float((rows / rows.norm(dim=1, keepdim=True))[:2].prod(0).sum()) > 0.8
+
+
+def test_a_lone_structure_keeps_its_row() -> None:
+    row = build_encoding("text", ("spleen",), vectors(torch.randn(1, 5), count=1))().detach()
+
+    assert float(row.norm()) == pytest.approx(16, rel=1e-4)
 
 
 def test_the_digest_is_that_of_the_little_endian_floats() -> None:

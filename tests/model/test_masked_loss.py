@@ -90,6 +90,30 @@ def test_a_case_by_hand() -> None:
     assert float(loss) == pytest.approx(math.log(2) + 1 / 3)
 
 
+@pytest.mark.parametrize(("dice_weight", "expected"), [(0.0, 0.0), (0.5, 1 / 6)])
+def test_the_dice_counts_as_much_as_it_is_told(dice_weight: float, expected: float) -> None:
+    # The case above.
+    logits, target = torch.zeros(1, 1, 2, 1, 1), torch.tensor([1, 0]).reshape(1, 1, 2, 1, 1)
+    loss = MaskedLoss(dice_weight=dice_weight)
+
+    cost = loss(logits, target.to(torch.uint8), torch.tensor([[True]]))
+
+    assert float(cost) == pytest.approx(math.log(2) + expected)
+
+
+def test_cross_entropy_alone_believes_contradicting_labels_by_their_share() -> None:
+    # A voxel that one of four samples calls inside: the least loss is at p = 1/4.
+    target = torch.tensor([1, 0, 0, 0], dtype=torch.uint8).reshape(4, 1, 1, 1, 1)
+    logit = torch.tensor(math.log(1 / 3), requires_grad=True)
+
+    MaskedLoss(dice_weight=0.0)(
+        logit.expand(4, 1, 1, 1, 1), target, torch.ones(4, 1, dtype=torch.bool)
+    ).backward()
+
+    assert logit.grad is not None
+    assert float(logit.grad) == pytest.approx(0, abs=1e-6)
+
+
 def test_a_perfect_mask_in_a_sixth_of_the_crop_costs_next_to_nothing() -> None:
     target = torch.zeros(1, 1, 12, 4, 4, dtype=torch.uint8)
     target[0, 0, :2] = 1
@@ -167,3 +191,5 @@ def test_settings_out_of_range_are_refused() -> None:
         MaskedLoss(balance=1.5)
     with pytest.raises(ModelError, match="positive"):
         MaskedLoss(smooth=0.0)
+    with pytest.raises(ModelError, match="dice_weight"):
+        MaskedLoss(dice_weight=-1.0)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import cast
 
 import pytest
 import torch
 
+from model.encoding import EncodingKind, Provenance, TextEncoding, TextVectors
 from model.inference_settings import InferenceSettings
 from model.optimizer import build_optimizer, learning_rate_factor, set_learning_rate_in_place
 from model.training import new_network
@@ -33,15 +36,49 @@ def test_every_weight_is_in_one_group_and_the_controller_is_slow() -> None:
 
     optimizer = build_optimizer(network, SETTINGS)
 
-    matrices, vectors, controller = (group["params"] for group in optimizer.param_groups)
-    grouped = [*matrices, *vectors, *controller]
+    matrices, vectors, controller, none = (group["params"] for group in optimizer.param_groups)
+    grouped = [*matrices, *vectors, *controller, *none]
     assert len(grouped) == len({id(weight) for weight in grouped})
     assert {id(weight) for weight in grouped} == {id(weight) for weight in network.parameters()}
     assert all(weight.dim() == 1 for weight in vectors)
-    assert [group["weight_decay"] for group in optimizer.param_groups] == [1e-4, 0.0, 1e-4]
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [1e-4, 0.0, 1e-4, 1e-4]
+    assert not none
     assert sum(weight.numel() for weight in controller) == 153 * (256 + 256 + 1)
     assert set_learning_rate_in_place(optimizer, 1, SETTINGS) == 0.5
     assert optimizer.param_groups[2]["lr"] == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("head", ["dynamic", "query_dot"])
+def test_an_aligned_step_moves_projected_rows_by_the_rate_times_a_root(head: str) -> None:
+    rows = torch.tensor([[3.0, -2.0, 0.0, 5.0], [1.0, 1.0, -1.0, 7.0]])  # sizes add up to 10
+    text = TextVectors.checked(rows, Provenance(source="test"), count=2)
+    settings = replace(SETTINGS, head=head, encoding="text", weight_decay=0.0)
+    network = new_network(settings, ("spleen", "liver"), text)
+    encoding = cast(TextEncoding, network.encoding)
+    optimizer = build_optimizer(network, settings)
+    rate = set_learning_rate_in_place(optimizer, 1, settings)
+    before = encoding.project(rows).detach()
+    encoding.project.weight.grad = torch.sign(rows[0]).expand(256, 4).clone()
+
+    optimizer.step()
+
+    moved = (before - encoding.project(rows)).detach()
+    # Of the number of structures.
+    torch.testing.assert_close(moved[:, 0] / rate, 2**0.5 * torch.tensor([1.0, 0.7]))
+
+
+def test_what_reads_projected_rows_is_slow() -> None:
+    text = TextVectors.checked(torch.randn(2, 8), Provenance(source="test"), count=2)
+    rates = {}
+    for kind in ("one_hot", "text"):
+        settings = replace(SETTINGS, head="query_dot", encoding=cast(EncodingKind, kind))
+        network = new_network(settings, ("spleen", "liver"), text if kind == "text" else None)
+        generator = network.head.get_parameter("generator.weight")
+        for group in build_optimizer(network, settings).param_groups:
+            if any(weight is generator for weight in group["params"]):
+                rates[kind] = group["lr"]
+
+    assert rates == {"one_hot": 0.5, "text": pytest.approx(0.05)}
 
 
 def test_the_rate_is_a_function_of_the_step_alone() -> None:
