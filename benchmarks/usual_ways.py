@@ -155,10 +155,11 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     with torch.inference_mode(), autocast(device, arguments.precision):
         member.network(torch.zeros((1, 1, *member.inference.patch), device=device), None)
     member.network.seconds = 0.0
+    store = init(folder / "workspace")
     before, started = resident_bytes(), time.perf_counter()
     watch = Peak()
     if arguments.way.startswith("ours"):
-        ours(arguments, member, folder, device)
+        ours(arguments, member, store, device)
     else:
         usual(arguments, member, folder, device)
     seconds = time.perf_counter() - started
@@ -166,11 +167,16 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
         "seconds": seconds,
         "network": member.network.seconds,
         "peak": watch.highest() - before,
-        "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        "bytes": sum(path.stat().st_size for path in written(folder) if path.is_file()),
     }
     if device.type == "cuda":
         result["gpu"] = torch.cuda.max_memory_allocated(device)
     return result
+
+
+def written(folder: Path) -> list[Path]:
+    """Return what a way has left: masks, and for ours maps and a manifest, without the index."""
+    return [*folder.glob("*.nii.gz"), *(folder / "workspace" / "objects").rglob("*")]
 
 
 def load_member(arguments: argparse.Namespace, device: torch.device) -> CommitteeMember:
@@ -192,7 +198,7 @@ def load_member(arguments: argparse.Namespace, device: torch.device) -> Committe
 
 
 def ours(
-    arguments: argparse.Namespace, member: CommitteeMember, folder: Path, device: torch.device
+    arguments: argparse.Namespace, member: CommitteeMember, store: Store, device: torch.device
 ) -> None:
     """Annotate and store as a run does."""
     volume = Volume.open(arguments.out / "ct.nii.gz")
@@ -210,10 +216,10 @@ def ours(
         device=device,
         options=AnnotateOptions(network=network, rules=rules),
     )
-    store = init(folder / "workspace")
     committee = CommitteeRecord("benchmark", (), rules)
     manifest = stored_manifest(store, "case", committee, volume.grid, prediction.results())
-    (folder / "manifest.json").write_text(json.dumps(manifest.to_json()))
+    path = store.workspace.objects_path / "manifest.json"
+    path.write_text(json.dumps(manifest.to_json()))
 
 
 def usual(
@@ -325,7 +331,7 @@ def agreement(arguments: argparse.Namespace) -> tuple[dict[str, tuple[float, int
     """Return DSC and voxels of every structure that the files hold, and a voxel's volume."""
     grid = Volume.open(arguments.out / "ct.nii.gz").grid
     folder = arguments.out / "ours-matching"
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "workspace" / "objects" / "manifest.json").read_text())
     stored = {one["structure"]: one for one in manifest["masks"] if one["member"] == "committee"}
     found = {}
     for path in sorted((arguments.out / "files").glob("*.nii.gz")):
