@@ -14,11 +14,13 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from configs.errors import ConfigError, Reason, UsageError
 from flows.annotate import annotate, annotation_run
 from flows.case_selection import Selection
 from flows.case_stages import CaseStages
+from flows.cli import app
 from flows.intake import intake
 from flows.status import status
 from flows.triage import triage
@@ -408,3 +410,23 @@ def start_annotate(store):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+
+
+def test_cases_are_named_on_the_command_line_or_in_a_file(store, write_ct, tmp_path, monkeypatch):
+    take_in(store, write_ct, tmp_path / "cts", 3)
+    one, two, _ = [case_id for (case_id,) in view_of(store, "SELECT case_id FROM cases ORDER BY 1")]
+    listed = tmp_path / "ids of today.txt"
+    listed.write_text(f"{two}\n")
+    root = str(store.workspace.root)
+
+    def call(*arguments):
+        return CliRunner().invoke(app, ["annotate", "-w", root, *arguments])
+
+    done = call("--cases", one, "--cases", str(listed), "--report", str(tmp_path / "r.json"))
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
+    refused = call("--workers", "2")
+
+    assert done.exit_code == 0, done.output
+    assert sorted(json.loads((tmp_path / "r.json").read_text())["closed"]) == [one, two]
+    assert refused.exit_code == 2
+    assert "workers of a pool" in " ".join(refused.stderr.split())
