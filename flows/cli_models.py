@@ -333,10 +333,11 @@ def _flow(name: str, store: Store, **parameters: Any) -> Any:  # noqa: ANN401 ea
     from flows.prefect_server import join_server
 
     join_server(store.workspace)
-    from flows import scheduled
+    from flows.scheduled import verbs
+    from flows.scheduled.states import outcome
 
-    run = getattr(scheduled, name)
-    return scheduled.outcome(run(store.workspace.root, **parameters, return_state=True))
+    run = getattr(verbs, name)
+    return outcome(run(store.workspace.root, **parameters, return_state=True))
 
 
 def _annotate_as_flow(store: Store, device: str | None, selection: Selection) -> AnnotateSummary:
