@@ -16,7 +16,7 @@ from prefect.schedules import Cron, Schedule
 from prefect.types.entrypoint import EntrypointType
 
 from configs.errors import ConfigError
-from configs.settings import ScheduleSettings
+from configs.setting_sections import ScheduleSettings
 from flows.scheduled.verbs import annotate, intake, retrain, triage
 
 

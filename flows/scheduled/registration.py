@@ -8,7 +8,7 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 
 from configs.errors import UsageError
-from configs.settings import ScheduleSettings
+from configs.setting_sections import ScheduleSettings
 from flows.scheduled.deployments import Deployments
 from flows.scheduled.tasks import GPU
 

@@ -1,7 +1,7 @@
 import pytest
 
 from configs.errors import ConfigError
-from configs.settings import ScheduleSettings
+from configs.setting_sections import ScheduleSettings
 
 
 @pytest.fixture
