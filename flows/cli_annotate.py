@@ -18,7 +18,7 @@ from flows.cli_options import (
     WorkspaceOption,
     open_store,
 )
-from flows.tables import print_json, print_line, print_table
+from flows.tables import print_json, print_line, print_table, warn
 
 if TYPE_CHECKING:
     from flows.annotate import AnnotateSummary
@@ -59,10 +59,14 @@ def annotate(
 
     Example: atlasloop annotate --device cuda:0 --report report.json
     """
+    from flows.case_selection import Selection, named_cases, passed_over
     from flows.reports import print_annotation, write_report
 
     store = open_store(workspace, _annotate_flags(device, workers))
-    selection = _selection(limit, cases, retry_failed=retry_failed)
+    named = None if cases is None else named_cases(cases)
+    selection = Selection(limit=limit, case_ids=named, retry_failed=retry_failed)
+    for line in passed_over(store, selection):
+        warn(line)
     if as_flow(prefect=prefect):
         if workers is not None:
             raise UsageError(
@@ -166,14 +170,3 @@ def _annotate_here(store: Store, selection: Selection) -> AnnotateSummary:
 def _annotate_flags(device: str | None, workers: int | None) -> dict[str, Any]:
     given = {"device": device, "workers": workers}
     return {"annotate": {name: value for name, value in given.items() if value is not None}}
-
-
-def _selection(limit: int | None, cases: list[str] | None, *, retry_failed: bool) -> Selection:
-    from flows.case_selection import Selection
-
-    named: list[str] = []
-    for given in cases or []:
-        path = Path(given)
-        named += path.read_text().split() if path.is_file() else [given]
-    case_ids = None if cases is None else tuple(named)
-    return Selection(limit=limit, case_ids=case_ids, retry_failed=retry_failed)
