@@ -3,8 +3,10 @@ import pytest
 from configs.errors import NothingToLearnError, UsageError
 from flows.retrain import RetrainSummary
 from flows.train_request import TrainOverrides, TrainRequest
+from flows.watch import watch
 from model.gate import GateDecision
 from storage.model_registry import registered_models
+from storage.store import Store
 
 
 @pytest.fixture
@@ -67,6 +69,23 @@ def test_retraining_tells_what_the_gate_decided(verbs, outcome, store, monkeypat
     assert state.message == "promoted"
     assert outcome(state) == summary
     assert pages == [("retrain", "Gate g-1: promoted, 3 labels, 9 gate patients")]
+
+
+def test_second_look_takes_nothing_in_again_and_tells_what_is_away(
+    verbs, store, write_ct, lines_of, monkeypatch
+):
+    monkeypatch.setenv("ATLASLOOP_SCHEDULE__WATCH", '["in box", "away"]')
+    monkeypatch.setenv("ATLASLOOP_SCHEDULE__SETTLE_S", "0")
+    write_ct(store.workspace.root / "in box" / "0.nii.gz", seed=0)
+    (store.workspace.root / "in box" / "bad.nii.gz").write_text("no image")
+    first = watch(Store.open(store.workspace.root))
+
+    state = verbs.intake.fn(store.workspace.root)
+
+    assert first.sentence() == "1 new; 1 quarantined; of 2 watched folders away or emptied: 2"
+    assert state.is_completed()
+    assert state.message == "nothing new; of 2 watched folders away or emptied: 2"
+    assert len(lines_of(store, "file.quarantined")) == 1
 
 
 def test_training_as_a_flow_registers_a_model_and_says_so(
