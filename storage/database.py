@@ -16,7 +16,7 @@ import duckdb
 import filelock
 
 from configs.errors import StorageError
-from configs.settings import StorageSettings
+from configs.setting_sections import StorageSettings
 
 _HELD: ContextVar[frozenset[Path]] = ContextVar("held_locks", default=frozenset())
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from configs.errors import ConfigError
-from configs.settings import AnnotateSettings
+from configs.setting_sections import AnnotateSettings
 from flows.annotate import annotate
 from flows.intake import intake
 from flows.member_networks import inference_profile, load_members, network_options
