@@ -23,7 +23,7 @@ from storage.model_card import card_json, card_markdown
 from storage.store import Store
 
 # Counts up when the same weights and settings would give other masks or scores.
-PIPELINE_VERSION = 1
+PIPELINE_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
