@@ -12,6 +12,7 @@ from torch import Tensor
 
 from model.committee import family_weights
 from model.grid import Box, Grid, Shape, Triple
+from model.placed_crop import foreground_bounds
 from model.resample import AxisMap, apply_maps, axis_map
 from model.scores import THRESHOLD, Bytes
 from model.temperature import level_table, scaled_levels
@@ -234,17 +235,15 @@ def _foreground_mm(
     vote: Vote, native_mm: Triple, threshold: int
 ) -> tuple[list[float], list[float]] | None:
     """Return both corners in mm of what foreground can reach after interpolation."""
-    foreground = vote.probability > vote.highest_level(threshold)
-    if not foreground.any():
+    bounds = foreground_bounds(vote.probability > vote.highest_level(threshold))
+    if bounds is None:
         return None
     low, high = [], []
     for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        hits = np.flatnonzero(foreground.any(axis=others))
         size = vote.spacing_mm[axis]
         reach = max(size, native_mm[axis])
-        low.append((int(hits[0]) + 0.5) * size - reach)
-        high.append((int(hits[-1]) + 0.5) * size + reach)
+        low.append((bounds.start[axis] + 0.5) * size - reach)
+        high.append((bounds.stop[axis] - 0.5) * size + reach)
     return low, high
 
 

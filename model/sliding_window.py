@@ -50,13 +50,13 @@ def predict_probabilities(
 ) -> Levels:
     """Return every structure's probability in every voxel of a working volume.
 
-    Windows are visited slice layer by slice layer. Weighted logits are summed in a ring
-    that is one window thick; slices that no later window touches are divided by their weights,
-    passed through the sigmoid and stored. Windows without body are skipped; what no window touches
-    is 0.
+    Windows are visited slice layer by slice layer. Weighted logits are summed over one window's
+    thickness; slices that no later window touches are divided by their weights, passed through the
+    sigmoid and stored, and the sums move on. Windows without body are skipped; what no window
+    touches is 0.
 
     Peak memory in bytes, for Q structures, a (padded) volume I x J x K, a patch a x b x c, batch B:
-    the ring ``4 * (Q + 1) * I * J * c`` on the image's device, or on the host with
+    the sums ``4 * (Q + 1) * I * J * c`` on the image's device, or on the host with
     ``options.host_sums``; on the image's device the image ``4 * I * J * K`` (twice when it must be
     padded) and the network's own use with its logits ``4 * B * Q * a * b * c``; and the result ``2
     * Q * I * J * K`` on the host. Only the image and the result grow with K.
@@ -77,13 +77,13 @@ def predict_probabilities(
 
     Source:
         Averaging logits with a Gaussian of sigma = patch / 8: the reference's inference
-        (reference-model 5.1) through MONAI's sliding window; the ring is ours.
+        (reference-model 5.1) through MONAI's sliding window; moving on is ours.
     """
     chosen = options or NetworkOptions()
     everywhere = body if chosen.body_only else np.ones(image.shape, np.bool_)
     before, padded_image, padded_body = _pad_to_patch(image, everywhere, windowing.patch)
     summed_on = torch.device("cpu") if chosen.host_sums else image.device
-    ring = _Ring(structures, _shape3(padded_image), windowing.patch[2], summed_on)
+    front = _Front(structures, _shape3(padded_image), windowing.patch[2], summed_on)
     result = np.zeros((structures, *image.shape), np.int16)
     weight = window_weight(windowing.patch, chosen.blending).to(summed_on)
     with torch.inference_mode():
@@ -92,9 +92,9 @@ def predict_probabilities(
                 with chosen.autocast(image.device):
                     logits = predict(_windows(padded_image, corners, windowing.patch))
                 for corner, window in zip(corners, logits, strict=True):
-                    ring.add_in_place(window.to(summed_on), weight, corner)
-            for start, stop, index, values in ring.finish_in_place(layer.start, layer.stop):
-                _store_in_place(result[index], values, before, start, stop)
+                    front.add_in_place(window.to(summed_on), weight, corner)
+            for index, values in front.finish_in_place(layer.stop - layer.start):
+                _store_in_place(result[index], values, before, layer.start, layer.stop)
     return result
 
 
@@ -136,54 +136,46 @@ class _Layer:
     corners: tuple[Shape, ...]
 
 
-class _Ring:
-    """Weighted logits of one window's thickness of slices; slice k lives in slot k modulo depth."""
+class _Front:
+    """Weighted logits of one window's thickness of slices, from the layer's first slice on."""
 
     def __init__(self, structures: int, shape: Shape, depth: int, device: torch.device) -> None:
         self._sums = torch.zeros((structures, *shape[:2], depth), device=device)
         self._weights = torch.zeros((*shape[:2], depth), device=device)
-        self._depth = depth
 
     def add_in_place(self, logits: Tensor, weight: Tensor, corner: Shape) -> None:
-        """Add a window's logits (Q, a, b, depth), whose first voxel is ``corner``."""
-        i, j, k = corner
+        """Add logits (Q, a, b, depth) of a window of this layer; its first voxel is ``corner``."""
+        i, j, _ = corner
         rows, columns = slice(i, i + weight.shape[0]), slice(j, j + weight.shape[1])
-        kept = self._depth - k % self._depth
-        parts = (
-            (slice(0, kept), slice(self._depth - kept, self._depth)),
-            (slice(kept, self._depth), slice(0, self._depth - kept)),
-        )
         sums = self._sums[:, rows, columns]
         at_once = max(1, _CACHED_VOXELS // weight.numel()) if sums.is_cpu else len(sums)
         for some, total in zip(logits.split(at_once), sums.split(at_once), strict=True):
-            values = some.float()
-            for window, slots in parts:
-                total[..., slots].addcmul_(values[..., window], weight[..., window])
-        for window, slots in parts:
-            self._weights[rows, columns, slots] += weight[..., window]
+            total.addcmul_(some.float(), weight)
+        self._weights[rows, columns] += weight
 
-    def finish_in_place(self, start: int, stop: int) -> Iterator[tuple[int, int, int, Tensor]]:
-        """Yield (start, stop, structure, levels (I, J, n)) of finished slices; free their slots."""
-        for first, last in self._runs(start, stop):
-            slots = slice(first % self._depth, first % self._depth + last - first)
-            weights = self._weights[..., slots]
-            touched = weights > 0
-            if bool(touched.any()):
-                # Where no window was, the smallest float keeps 0 / 0 out of the check.
-                weights.clamp_min_(torch.finfo(torch.float32).tiny)
-                everywhere = bool(touched.all())
-                mean = torch.empty_like(weights, memory_format=torch.contiguous_format)
-                for index in range(self._sums.shape[0]):
-                    torch.div(self._sums[index, ..., slots], weights, out=mean)
-                    levels = _finite_levels_in_place(mean)
-                    yield first, last, index, levels if everywhere else levels.mul_(touched)
-                self._sums[..., slots] = 0
-                weights.zero_()
+    def finish_in_place(self, slices: int) -> Iterator[tuple[int, Tensor]]:
+        """Yield (structure, levels (I, J, slices)) of the first slices; then go on behind them."""
+        weights = self._weights[..., :slices]
+        touched = weights > 0
+        # No window has begun earlier, so there is none that reaches into later slices either.
+        if not bool(touched.any()):
+            return
+        everywhere = bool(touched.all())
+        # Where no window was, the smallest float keeps 0 / 0 out of the check.
+        weights = weights.clamp_min(torch.finfo(torch.float32).tiny)
+        for index, sums in enumerate(self._sums):
+            levels = _finite_levels_in_place(sums[..., :slices] / weights)
+            yield index, levels if everywhere else levels.mul_(touched)
+            _move_on_in_place(sums, slices)
+        _move_on_in_place(self._weights, slices)
 
-    def _runs(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Split slices where the ring wraps."""
-        wraps = range(start - start % self._depth + self._depth, stop, self._depth)
-        yield from pairwise((start, *wraps, stop))
+
+def _move_on_in_place(values: Tensor, slices: int) -> None:
+    """Drop the first slices along the last axis, move the others there and put 0 behind them."""
+    kept = values.shape[-1] - slices
+    if kept:
+        values[..., :kept] = values[..., slices:].clone()
+    values[..., kept:] = 0
 
 
 def _finite_levels_in_place(logits: Tensor) -> Tensor:

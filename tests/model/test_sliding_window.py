@@ -40,7 +40,13 @@ def run(image, network, *, body=None, structures=3, patch, overlap=0.5, **option
 
 @pytest.mark.parametrize(
     ("shape", "overlap", "batch"),
-    [((20, 17, 33), 0.5, 1), ((12, 9, 30), 0.25, 3), ((25, 16, 19), 0.75, 4), ((5, 20, 6), 0.5, 2)],
+    [
+        ((20, 17, 33), 0.5, 1),
+        ((12, 9, 30), 0.25, 3),
+        ((25, 16, 19), 0.75, 4),
+        ((5, 20, 6), 0.5, 2),
+        ((14, 9, 30), 0.0, 1),
+    ],
 )
 def test_blending_equals_monai(shape, overlap, batch):
     network, image, patch = toy_network(), image_of(shape), (12, 8, 8)
