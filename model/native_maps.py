@@ -143,7 +143,13 @@ def _slabs(
     votes: Sequence[Vote], box: Box, spacing_mm: Triple, device: torch.device
 ) -> Iterator[tuple[slice, list[Tensor]]]:
     """Yield (slices within the box, each member's float32 values, 0 to 255, (I, J, slices))."""
-    maps = [_scaled([_map(vote, box, spacing_mm, axis) for axis in range(3)]) for vote in votes]
+    # Most committees see one working grid, or few.
+    grids = {(vote.probability.shape, vote.spacing_mm): vote for vote in votes}
+    by_grid = {
+        grid: _scaled([_map(vote, box, spacing_mm, axis) for axis in range(3)])
+        for grid, vote in grids.items()
+    }
+    maps = [by_grid[vote.probability.shape, vote.spacing_mm] for vote in votes]
     depth = max(1, SLAB_VOXELS // (box.shape[0] * box.shape[1]))
     for first in range(0, box.shape[2], depth):
         last = min(first + depth, box.shape[2])
