@@ -41,6 +41,7 @@ def load_members(
                 network=loaded.network.to(device).eval(),
                 inference=inference,
                 structures=loaded.network.structures,
+                temperatures=record.temperatures,
             )
         )
     return members
