@@ -17,7 +17,8 @@ import duckdb
 
 from configs.errors import ConfigError, ConflictError, StorageError, UsageError
 from configs.post_process import PostProcessRules, post_process_in_force
-from configs.settings import MemberSettings, Settings
+from configs.setting_sections import MemberSettings
+from configs.settings import Settings
 from storage.canonical_json import JsonObject, sha256_hex, to_bytes
 from storage.model_card import card_json, card_markdown, card_temperatures
 from storage.store import Store
