@@ -1,0 +1,58 @@
+"""The voxel editor as a Streamlit component: what goes to the page, and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import streamlit as st
+
+# One constant key: a new document is the next item in the same editor, without a remount.
+KEY = "mask_editor"
+
+_mount = st.components.v2.component("atlasloop.mask_editor", js="index-*.js", html="")
+
+
+@dataclass(frozen=True, slots=True)
+class EditorEvent:
+    """What the reader did last; each part is there in the one run that follows it.
+
+    Attributes:
+        save: ``{"document", "receipt", "transfer"?}`` after a correction was stored, else None.
+        act: ``{"document", "action", "nonce"}`` after a verdict or a move, else None.
+    """
+
+    save: dict[str, Any] | None
+    act: dict[str, Any] | None
+
+
+def mask_editor(
+    document_url: str | None,
+    *,
+    status: str | None = None,
+    mode: Literal["edit", "look"] = "look",
+    height_px: int = 760,
+) -> EditorEvent:
+    """Show the editor on a document and return what its reader did.
+
+    Args:
+        document_url: Address of the document on this server (``/edit/TOKEN/document``), or None
+            while there is none to show.
+        status: Words for the editor's message line.
+        mode: Whether the editor opens with the brush in hand or with none.
+        height_px: Height on the page.
+    """
+    data = {"document_url": document_url, "status": status, "mode": mode}
+    # Streamlit keeps a trigger's value for one run only where a callback is named.
+    result = _mount(
+        key=KEY,
+        data=data,
+        height=height_px,
+        on_save_change=_nothing,
+        on_act_change=_nothing,
+    )
+    return EditorEvent(save=result.get("save"), act=result.get("act"))
+
+
+def _nothing() -> None:
+    """Do nothing: the values are read in the run itself."""

@@ -1,0 +1,27 @@
+// What Streamlit calls: once to mount, and again with new data; the editor stays where it is.
+
+import { Editor } from "./editor.js";
+
+const editors = new WeakMap();
+
+export default function maskEditor(component) {
+  const { data, parentElement, setTriggerValue } = component;
+  let editor = editors.get(parentElement);
+  if (!editor) {
+    editor = new Editor(placeIn(parentElement), { setTriggerValue });
+    editors.set(parentElement, editor);
+  }
+  editor.trigger = setTriggerValue;
+  if (data) void editor.receive(data);
+  return () => {
+    editors.delete(parentElement);
+    editor.destroy();
+  };
+}
+
+function placeIn(parent) {
+  const place = document.createElement("div");
+  place.style.height = "100%";
+  parent.append(place);
+  return place;
+}
