@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import streamlit as st
 
+from review_app.mask_editor.assets import entry_url
+
 # One constant key: a new document is the next item in the same editor, without a remount.
 KEY = "mask_editor"
 
-_mount = st.components.v2.component("atlasloop.mask_editor", js="index-*.js", html="")
+# The editor itself comes by a route of ours, so a rerun never carries it.
+_LOADER = """
+const entry = new URL("{url}", window.location.origin).href;
+export default (component) => {{
+  const place = component.parentElement;
+  const mounted = import(entry).then(
+    (module) => module.default(component),
+    () => {{
+      place.textContent = "The editor could not be loaded. Reload the page.";
+      return () => undefined;
+    }},
+  );
+  return () => {{ mounted.then((leave) => leave()); }};
+}};
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +61,16 @@ def mask_editor(
         height_px: Height on the page.
     """
     data = {"document_url": document_url, "status": status, "mode": mode}
-    # Streamlit keeps a trigger's value for one run only where a callback is named.
-    result = _mount(
-        key=KEY,
-        data=data,
-        height=height_px,
-        on_save_change=_nothing,
-        on_act_change=_nothing,
+    # A value is a trigger, gone after one run, only where a callback of its name is given.
+    result = _mount()(
+        key=KEY, data=data, height=height_px, on_save_change=_nothing, on_act_change=_nothing
     )
     return EditorEvent(save=result.get("save"), act=result.get("act"))
+
+
+@cache
+def _mount() -> Callable[..., Any]:
+    return st.components.v2.component(KEY, js=_LOADER.format(url=entry_url()), html="")
 
 
 def _nothing() -> None:

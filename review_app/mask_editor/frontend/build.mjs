@@ -1,10 +1,10 @@
-// Builds the editor's one file: `npm ci && node build.mjs`, or `node build.mjs --out DIR` elsewhere.
-// Writes assets/index-<hash>.js, THIRD_PARTY.txt (from what really went in) and build.json, which
-// lets a machine without node see whether the built file belongs to these sources.
+// Builds the editor: `npm ci && node build.mjs`, or `node build.mjs --out DIR` elsewhere.
+// Writes assets/*.js, THIRD_PARTY.txt (from what really went in) and build.json, which
+// lets a machine without node see whether the built files belong to these sources.
 
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join, relative, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { build } from "esbuild";
@@ -45,6 +45,7 @@ async function main() {
     entryPoints: [join(HERE, "src/index.js")],
     absWorkingDir: HERE,
     bundle: true,
+    splitting: true,
     format: "esm",
     minify: true,
     target: "es2022",
@@ -52,36 +53,40 @@ async function main() {
     metafile: true,
     write: false,
     outdir: "out",
+    entryNames: "index-[hash]",
+    chunkNames: "[name]-[hash]",
     plugins: [withoutZarr, withoutGradient],
     logLevel: "warning",
   });
-  const code = Buffer.from(result.outputFiles[0].contents);
-  writeAll(out, code, result.metafile);
+  writeAll(out, result);
 }
 
-function writeAll(out, code, metafile) {
-  const asset = `index-${sha256(code).slice(0, 12)}.js`;
+function writeAll(out, { outputFiles, metafile }) {
   const assets = join(out, "assets");
+  rmSync(assets, { recursive: true, force: true });
   mkdirSync(assets, { recursive: true });
-  for (const name of readdirSync(assets)) if (/^index-.*\.js$/.test(name)) rmSync(join(assets, name));
-  writeFileSync(join(assets, asset), code);
+  const built = {};
+  for (const { path, contents } of outputFiles) {
+    built[basename(path)] = sha256(contents);
+    writeFileSync(join(assets, basename(path)), contents);
+    process.stdout.write(`${basename(path)}: ${contents.length} bytes\n`);
+  }
   writeFileSync(join(out, "THIRD_PARTY.txt"), thirdParty(metafile));
   const sources = [...INPUTS, ...readdirSync(join(HERE, "src")).sort().map((name) => `src/${name}`)];
   const record = {
-    asset,
-    sha256: sha256(code),
+    entry: Object.keys(built).find((name) => name.startsWith("index-")),
+    assets: built,
     third_party_sha256: sha256(readFileSync(join(out, "THIRD_PARTY.txt"))),
     sources: Object.fromEntries(sources.map((name) => [name, sha256(readFileSync(join(HERE, name)))])),
   };
   writeFileSync(join(out, "build.json"), `${JSON.stringify(record, null, 2)}\n`);
-  process.stdout.write(`${relative(process.cwd(), join(assets, asset))}: ${code.length} bytes\n`);
 }
 
 // Name, version, licence and licence text of every package with a byte in the built file.
 function thirdParty(metafile) {
   const packages = new Map();
-  const [output] = Object.values(metafile.outputs);
-  for (const [path, { bytesInOutput }] of Object.entries(output.inputs)) {
+  const inputs = Object.values(metafile.outputs).flatMap((output) => Object.entries(output.inputs));
+  for (const [path, { bytesInOutput }] of inputs) {
     const found = /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path);
     if (found && bytesInOutput > 0) packages.set(found[1], join(HERE, "node_modules", found[1]));
   }
@@ -90,7 +95,7 @@ function thirdParty(metafile) {
     const note = name === "@niivue/niivue" ? CHANGED : "";
     return `${name} ${version} (${license})\n${note}\n${licenceText(name, folder, license).trim()}\n`;
   });
-  const head = "The voxel editor's built file holds these packages, each under its own licence.\n";
+  const head = "The voxel editor's built files hold these packages, each under its own licence.\n";
   return `${[head, ...parts].join(`\n${"-".repeat(78)}\n\n`).trim()}\n`;
 }
 

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import uvicorn
@@ -22,7 +21,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-ASSETS = Path(__file__).parents[3] / "review_app" / "mask_editor" / "assets"
+from review_app.mask_editor.assets import asset_route, entry_url
+
 WINDOWS = {"Abdomen": [-160, 240], "Liver": [-20, 180], "Lung": [-1350, 150], "Bone": [-500, 1300]}
 
 # The page stands in for Streamlit: it mounts the component in a shadow root and keeps the triggers.
@@ -30,7 +30,7 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>editor</ti
 <style>html, body {{ margin: 0; height: 100%; background: #fff; }} #place {{ height: 100%; }}</style>
 <div id="place"></div>
 <script type="module">
-import mount from "/asset/{asset}";
+import mount from "{entry}";
 const shadow = document.querySelector("#place").attachShadow({{ mode: "open" }});
 window.triggers = [];
 window.outside = [];
@@ -136,7 +136,9 @@ def made_document(
     moved = np.roll(organ, 2, axis=1)
     heat = ndimage.gaussian_filter((mask ^ moved).astype(float), 1.5)
     heat = (255 * heat / heat.max()).astype(np.uint8)
-    worst = [[int(v) for v in np.unravel_index(index, shape)] for index in np.argsort(-heat.ravel())]
+    worst = [
+        [int(v) for v in np.unravel_index(index, shape)] for index in np.argsort(-heat.ravel())
+    ]
     return EditorDocument(
         ct=hu.astype("<i2"),
         mask=mask.astype(np.uint8),
@@ -172,8 +174,12 @@ class EditorServer:
         self.app = Starlette(
             routes=[
                 Route("/page/{token}", self._page),
-                Route("/asset/{name}", self._asset),
-                Route("/edit/{token}/{rest:path}", self._edit, methods=["GET", "PUT", "POST", "DELETE"]),
+                asset_route(),
+                Route(
+                    "/edit/{token}/{rest:path}",
+                    self._edit,
+                    methods=["GET", "PUT", "POST", "DELETE"],
+                ),
             ]
         )
 
@@ -206,13 +212,7 @@ class EditorServer:
             listener.close()
 
     async def _page(self, request: Request) -> Response:
-        (asset,) = ASSETS.glob("index-*.js")
-        token = request.path_params["token"]
-        return HTMLResponse(PAGE.format(asset=asset.name, token=token))
-
-    async def _asset(self, request: Request) -> Response:
-        content = (ASSETS / request.path_params["name"]).read_bytes()
-        return Response(content, media_type="text/javascript")
+        return HTMLResponse(PAGE.format(entry=entry_url(), token=request.path_params["token"]))
 
     async def _edit(self, request: Request) -> Response:
         document = self.documents.get(request.path_params["token"])

@@ -4,7 +4,8 @@ import { betweenSlices } from "./between_slices.js";
 import { DraftKeeper } from "./draft_keeper.js";
 import { make } from "./dom.js";
 import { FootLine } from "./foot_line.js";
-import { AXES, AXIAL, CORONAL } from "./grid.js";
+import { AXES } from "./grid.js";
+import { gzip, gzipNow } from "./gzip.js";
 import { HeadBar } from "./head_bar.js";
 import { differing, loadLayers, openItem, overlaps } from "./item.js";
 import { KeyInput } from "./key_input.js";
@@ -20,7 +21,7 @@ import { STYLES } from "./styles.js";
 import { SurfaceView } from "./surface_view.js";
 import { ToolRail } from "./tool_rail.js";
 import { RING_TOOLS, TOOLS, ToolUse } from "./tools.js";
-import { Wire, gzip, gzipNow } from "./wire.js";
+import { Wire } from "./wire.js";
 import { draggedWindow } from "./windowing.js";
 
 const CONFIRM_MS = 5000;
@@ -719,7 +720,7 @@ export class Editor {
     // The last changes still go out after the editor has left the page.
     void keeper?.flush().then(() => keeper.stop());
     this.stage.destroy();
-    this.root.remove();
+    this.host.remove();
   }
 }
 

@@ -1,6 +1,7 @@
 // Saving a correction: sent once, however often the network makes us try.
 
-import { gzip, requestId } from "./wire.js";
+import { gzip } from "./gzip.js";
+import { requestId } from "./wire.js";
 
 export class Saver {
   #pending = null;

@@ -4,7 +4,6 @@ import { CanvasView } from "./canvas_view.js";
 import { make } from "./dom.js";
 import { findGraphics, graphicsNote } from "./graphics.js";
 import { AXES } from "./grid.js";
-import { NiivueView } from "./niivue_view.js";
 import { Overlay } from "./overlay.js";
 import { Pane, layout } from "./panes.js";
 import { PointerMarks } from "./pointer_marks.js";
@@ -59,6 +58,8 @@ export class Stage {
     const canvas = make("canvas");
     holder.append(canvas);
     try {
+      // A file of its own: only machines with a graphics processor load it.
+      const { NiivueView } = await import("./niivue_view.js");
       return await NiivueView.open(canvas);
     } catch (error) {
       this.tell(`WebGL2 could not be opened (${error.message}).`, "warning");

@@ -122,7 +122,8 @@ export class ToolUse {
   }
 
   #fill(at) {
-    const { grid, ct, edit, settings, tell } = this.desk;
+    const { desk } = this;
+    const { grid, ct, edit, settings } = desk;
     const seed = grid.nearest(at.point);
     const axis = settings.ball ? null : at.axis;
     const { voxels } = edit;
@@ -135,9 +136,9 @@ export class ToolUse {
     const passes = (index) => voxels[index] === 0 && (!gate.on || withinGate(gate, ct[index]));
     const hole = connected(grid, { seed, axis, passes });
     if (hole.indices.length === 0) {
-      tell(voxels[grid.index(seed)] ? "This place is in the mask already." : "Outside the HU range.");
+      desk.tell(voxels[grid.index(seed)] ? "This place is in the mask already." : "Outside the HU range.");
     } else if (hole.reachesBorder && !gate.on) {
-      tell("This place is not enclosed by the mask: close its outline first.");
+      desk.tell("This place is not enclosed by the mask: close its outline first.");
     } else {
       this.#setAll(gate.on ? "Fill by HU" : "Fill", axis ?? "3d", hole.indices, 1);
     }
@@ -149,10 +150,11 @@ export class ToolUse {
   }
 
   #startTaking(at) {
-    const { grid, edit, settings, sourceOf, tell } = this.desk;
-    const source = sourceOf(settings.takeFrom);
+    const { desk } = this;
+    const { grid, edit, settings } = desk;
+    const source = desk.sourceOf(settings.takeFrom);
     if (!source) {
-      tell("This mask is still being loaded.");
+      desk.tell("This mask is still being loaded.");
       return;
     }
     const hand = settings.ball ? "3d" : at.axis;
@@ -164,7 +166,7 @@ export class ToolUse {
     const near = { seed: grid.nearest(at.point), axis: at.axis, mask: edit.voxels, source };
     const seed = nearestDifference(grid, { ...near, reachMm: REACH_MM });
     if (seed === null) {
-      tell("Both masks are the same here.");
+      desk.tell("Both masks are the same here.");
       return;
     }
     const axis = settings.ball ? null : at.axis;

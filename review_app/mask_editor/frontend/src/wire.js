@@ -1,23 +1,6 @@
-// The editor's requests: gzip both ways, and what every writing request must carry.
+// The editor's requests, and what every writing one must carry.
 
-import { gzipSync } from "fflate";
-
-// An answer that says no: its status and its own words.
-export class Refused extends Error {
-  constructor(status, message) {
-    super(message);
-    this.name = "Refused";
-    this.status = status;
-  }
-}
-
-// The network, not the server, failed: worth another try.
-export class Unreachable extends Error {
-  constructor() {
-    super("the server cannot be reached");
-    this.name = "Unreachable";
-  }
-}
+import { Refused, Unreachable } from "./refusals.js";
 
 export class Wire {
   // `documentUrl` is the address of the document; everything else lies beside it.
@@ -82,19 +65,6 @@ export function requestId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
-
-// Compress off the main thread where the browser can.
-export async function gzip(bytes) {
-  if (typeof CompressionStream === "undefined") return gzipSync(bytes, { level: 1, mtime: 0 });
-  const stream = new Blob([bytes]).stream().pipeThrough(new CompressionStream("gzip"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
-
-// Compress at once, for a page that is about to go.
-export function gzipNow(bytes) {
-  return gzipSync(bytes, { level: 1, mtime: 0 });
-}
-
 
 async function reasonOf(answer) {
   const text = await answer.text();
