@@ -27,7 +27,7 @@ WINDOWS = {"Abdomen": [-160, 240], "Liver": [-20, 180], "Lung": [-1350, 150], "B
 
 # The page stands in for Streamlit: it mounts the component in a shadow root and keeps the triggers.
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>editor</title>
-<style>html, body {{ margin: 0; height: 100%; background: #fff; }} #place {{ height: 100%; }}</style>
+<style>html, body, #place {{ margin: 0; height: 100%; background: #fff; }}</style>
 <div id="place"></div>
 <script type="module">
 import mount from "{entry}";
@@ -137,7 +137,8 @@ def made_document(
     heat = ndimage.gaussian_filter((mask ^ moved).astype(float), 1.5)
     heat = (255 * heat / heat.max()).astype(np.uint8)
     worst = [
-        [int(v) for v in np.unravel_index(index, shape)] for index in np.argsort(-heat.ravel())
+        [int(v) for v in np.unravel_index(index, shape)]
+        for index in np.argsort(-heat.ravel().astype(int))
     ]
     return EditorDocument(
         ct=hu.astype("<i2"),

@@ -276,8 +276,8 @@ def test_next_document_comes_without_a_remount_and_with_its_own_mask(
     other = server.add(serving.made_document((40, 36, 24)))
     other.keys = {"accept": "j"}
     page.evaluate(
-        "token => window.show({document_url: `/edit/${token}/document`, status: 'Next', mode: 'look'})",
-        other.token,
+        "url => window.show({ document_url: url, status: 'Next', mode: 'look' })",
+        f"/edit/{other.token}/document",
     )
     opened(page, other)
 
@@ -305,6 +305,45 @@ def test_both_ways_of_drawing_show_the_same_ct(page, document):
     assert drawn.std() > 40
     assert difference.mean() < 2.5
     assert np.abs(drawn.astype(int) - np.fliplr(rendered)).mean() > 10
+
+
+def test_editor_goes_on_when_the_graphics_processor_is_lost(page, document):
+    show(page, document, renderer="webgl")
+    page.evaluate(
+        """() => window.editorRoot().querySelector('.stage canvas').getContext('webgl2')
+          .getExtension('WEBGL_lose_context').loseContext()"""
+    )
+    said(page, "graphics processor was lost")
+    paint(page, document, (10, 9, 16))
+
+    assert picture(page).std() > 40
+    assert saved_after(page, document)[10, 9, 16] == 1
+
+
+def test_interpolation_fills_between_two_drawn_slices_only_what_was_drawn(page, document):
+    paint(page, document, (10, 9, 16))
+    for _ in range(4):
+        page.mouse.wheel(0, -100)
+    page.locator("footer .number", has_text="25, 21, 21").wait_for()
+    paint(page, document, (10, 9, 20))
+    page.keyboard.press("i")
+    found = saved_after(page, document)
+
+    assert (found[:, :, 21:] == document.mask[:, :, 21:]).all()
+    added = (found != document.mask).sum(axis=(0, 1))
+    assert (added[16:21] > 0).all()
+    assert added.sum() == added[16:21].sum()
+    assert (found >= document.mask).all()
+
+
+def test_widening_is_asked_for_with_the_draft_kept(page, document):
+    paint(page, document, (10, 9, 16))
+    page.locator("summary", has_text="Operations").click()
+    act(page, "widen")
+    page.wait_for_function("() => window.triggers.length > 0")
+
+    assert triggers(page, "act")[0]["action"] == "widen"
+    assert document.draft[10, 9, 16] == 1
 
 
 def picture(page):

@@ -379,7 +379,7 @@ export class Editor {
     this.#checkOverlaps();
     const sides = reachedSides(this.grid, this.edit.voxels, this.item.document.at_ct_border);
     if (sides.length > 0) {
-      this.tell(`The mask reaches the region's ${sides.join(", ")} border: the rest cannot be drawn here.`, "warning");
+      this.tell(`The mask reaches the region's ${sides.join(", ")} border: “Widen the region” shows more.`, "warning");
     }
   }
 
@@ -581,6 +581,11 @@ export class Editor {
     const question = `Your changes are not saved (${this.keys.label("save")} saves them). Press again for “${action}” without them.`;
     if (unsaved && !this.#confirmed(`${action} ${settings.tool}`, question)) return;
     void this.#act(action);
+  }
+
+  // Ask for a larger region of the same item.
+  widen() {
+    void this.#act("widen");
   }
 
   async #act(action) {

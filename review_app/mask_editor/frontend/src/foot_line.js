@@ -22,7 +22,7 @@ export class FootLine {
   tellDraft(state, detail) {
     const words = {
       clean: ["", ""],
-      waiting: ["Draft: changes", ""],
+      waiting: ["Draft: in a moment", ""],
       sending: ["Draft: saving", ""],
       saved: [`Draft saved ${clockOf(detail)}`, "good"],
       lost: ["No connection: draft not saved, trying again", "error"],
@@ -40,7 +40,7 @@ export class FootLine {
     if (!item) return;
     const { cursor } = stage;
     const hu = item.ct[item.grid.index(cursor)];
-    this.place.textContent = `${cursor.map((value) => value + 1).join(", ")}   ${hu} HU`;
+    this.place.textContent = `${cursor.map((value) => value + 1).join(", ")}    ${hu} HU`;
     const ml = (item.edit.count * item.grid.voxelMl).toFixed(1);
     this.volume.textContent = `${ml} mL`;
     this.volume.title = `${grouped(item.edit.count)} voxels`;

@@ -14,7 +14,7 @@ export const ACTIONS = [
   ["brush", "1", "Brush", "Tools"],
   ["eraser", "2", "Eraser", "Tools"],
   ["lasso", "3", "Lasso", "Tools"],
-  ["polygon", "4", "Polygon (Enter closes, Backspace takes a corner back)", "Tools"],
+  ["polygon", "4", "Polygon (Enter closes, Undo takes a corner back)", "Tools"],
   ["fill", "5", "Fill a hole", "Tools"],
   ["take", "6", "Take a piece from another mask", "Tools"],
   ["scribble", "7", "Scribbles for Refine", "Tools"],

@@ -11,7 +11,7 @@ const VERDICTS = [
 ];
 // [operation, words, its one number: [parameter, start, step, unit] or null].
 const OPERATIONS = [
-  ["remove_islands", "Remove islands under", ["min_ml", 1, 0.1, "mL"]],
+  ["remove_islands", "Islands under", ["min_ml", 1, 0.1, "mL"]],
   ["smooth", "Smooth by", ["mm", 2, 0.5, "mm"]],
   ["grow", "Grow by", ["mm", 1, 0.5, "mm"]],
   ["shrink", "Shrink by", ["mm", 1, 0.5, "mm"]],
@@ -25,9 +25,10 @@ export class SidePanel {
     this.layers = make("div", { class: "group" });
     this.body = make("div", { class: "body-picture hidden" });
     this.overlaps = make("div", { class: "group hidden" });
+    this.note = make("div", { class: "soft" });
     this.element = make(
       "aside", { class: "side", "aria-label": "Item" },
-      this.#verdicts(), this.overlaps, this.layers, this.body, this.#operations(), this.#surface(),
+      this.#verdicts(), this.overlaps, this.layers, this.body, this.#operations(), this.#surface(), this.note,
     );
   }
 
@@ -73,6 +74,9 @@ export class SidePanel {
         plain("fill_holes", "Fill holes in 3D", () => ({ axis: "3d" }), "Closed holes alone"),
         plain("fill_holes", "Fill holes in slices", () => ({ axis: editor.settings.active }), "In the active plane"),
         ...rows,
+        button("Widen the region", {
+          act: () => editor.widen(), name: "widen", title: "A larger piece of the CT; your draft is kept",
+        }),
         button("Reset the whole mask", { act: () => editor.resetMask(), name: "reset" }),
       ),
     );
@@ -177,6 +181,7 @@ export class SidePanel {
 
   update() {
     for (const check of this.#checks) check();
+    this.note.textContent = this.editor.stage.note;
     if (this.opacity) this.opacity.value = this.editor.settings.opacity;
     for (const each of this.element.querySelectorAll("button")) each.disabled = this.editor.busy;
     const left = this.editor.disputedLeft;

@@ -13,6 +13,8 @@ export class Stage {
   #frame = null;
   #panes = new Map();
   #observer = null;
+  // The window that the view has not been told of yet.
+  #window = null;
 
   // `scene()` and `marks()` return what overlay and pointer marks draw.
   constructor({ settings, scene, marks, tell }) {
@@ -44,8 +46,10 @@ export class Stage {
     this.graphics ??= findGraphics();
     const kind = wanted ?? (this.graphics.kind === "gpu" ? "webgl" : "canvas");
     if (this.view?.kind === kind) return;
-    this.view?.destroy();
-    this.view?.canvas.remove();
+    const { view } = this;
+    this.view = null;
+    view?.destroy();
+    view?.canvas.remove();
     this.view = await this.#opened(kind);
     this.element.prepend(this.view.canvas);
     this.note = graphicsNote(this.graphics, this.view.kind);
@@ -60,11 +64,20 @@ export class Stage {
     try {
       // A file of its own: only machines with a graphics processor load it.
       const { NiivueView } = await import("./niivue_view.js");
-      return await NiivueView.open(canvas);
+      const view = await NiivueView.open(canvas);
+      canvas.addEventListener("webglcontextlost", () => this.#lost(view));
+      return view;
     } catch (error) {
       this.tell(`WebGL2 could not be opened (${error.message}).`, "warning");
       return new CanvasView(make("canvas"));
     }
+  }
+
+  // The graphics driver went away: go on by the processor.
+  #lost(view) {
+    if (this.view !== view) return;
+    this.tell("The graphics processor was lost; the pictures are drawn by the processor.", "warning");
+    void this.chooseView("canvas");
   }
 
   async setItem(item) {
@@ -106,7 +119,7 @@ export class Stage {
   }
 
   setWindow(windowHu) {
-    this.view?.setWindow(windowHu);
+    this.#window = windowHu;
     this.redraw("ct");
   }
 
@@ -129,6 +142,9 @@ export class Stage {
       height: this.element.clientHeight,
       ratio: Math.min(2, window.devicePixelRatio || 1),
     };
+    // Once a frame: on a graphics processor a window is a pass over the whole volume.
+    if (this.#window) this.view.setWindow(this.#window);
+    this.#window = null;
     if (this.#dirty.has("ct")) this.view.draw(geometry);
     if (this.#dirty.has("over")) this.overlay.draw(this.scene(), geometry);
     if (this.#dirty.has("pointer")) this.pointer.draw(this.marks(), geometry);
@@ -143,8 +159,9 @@ export class Stage {
   destroy() {
     this.#observer.disconnect();
     if (this.#frame !== null) cancelAnimationFrame(this.#frame);
-    this.view?.destroy();
+    const { view } = this;
     this.view = null;
+    view?.destroy();
     this.item = null;
   }
 }

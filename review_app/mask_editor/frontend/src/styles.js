@@ -55,16 +55,18 @@ export const STYLES = `
   display: flex; flex-direction: column; gap: 3px; border-right: 1px solid var(--line); }
 .side { grid-area: side; padding: 8px 10px; background: var(--surface); overflow-y: auto;
   display: flex; flex-direction: column; gap: 8px; border-left: 1px solid var(--line); }
+.side > *, .rail > * { flex: none; }
 .stage { grid-area: stage; position: relative; background: #000; touch-action: none; min-width: 0; outline: none; }
 .stage canvas { position: absolute; inset: 0; width: 100%; height: 100%; display: block; }
 .stage.painting { cursor: none; }
 .stage.aiming { cursor: crosshair; }
-.stage:focus-visible::after { content: ""; position: absolute; inset: 0; border: 2px solid var(--accent); pointer-events: none; }
+.stage:focus-visible::after { content: ""; position: absolute; inset: 0; border: 1px solid var(--accent); pointer-events: none; }
 .veil { position: absolute; inset: 0; display: grid; place-items: center; background: rgb(0 0 0 / 72%); color: var(--text); text-align: center; padding: 20px; }
 .editor footer { grid-area: foot; display: flex; gap: 14px; align-items: center; padding: 4px 10px;
   background: var(--room); border-top: 1px solid var(--line); min-height: 28px; }
 .footer-message { flex: 1 1 0; min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.number { font-variant-numeric: tabular-nums; color: var(--soft); white-space: nowrap; }
+.number { font-variant-numeric: tabular-nums; color: var(--soft); white-space: pre; }
+.number.warning { color: var(--warning); } .number.error { color: var(--error); } .number.good { color: var(--good); }
 .editor button, .editor select, .editor input[type=number] { font: inherit; color: var(--text);
   background: var(--raised); border: 1px solid transparent; border-radius: 4px; padding: 4px 8px; min-height: 27px; margin: 0; }
 .editor button { display: inline-flex; align-items: center; justify-content: space-between; gap: 8px; cursor: pointer; text-align: left; white-space: nowrap; }

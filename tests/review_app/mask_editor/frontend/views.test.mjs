@@ -125,6 +125,9 @@ test("a mesh is drawn where it lies: the patient's right on the left, the head u
   for (let i = 0; i < 10000; i++) if (pixels[4 * i + 3]) seen.push([i % 100, Math.floor(i / 100)]);
   assert.ok(seen.length > 50);
   assert.ok(seen.every(([x, y]) => x < 50 && y < 50));
+  // A face towards the eye is bright, and the depth buffer keeps what is nearer.
+  const [x, y] = seen[20];
+  assert.ok(pixels[4 * (100 * y + x)] > 150);
   assert.throws(() => decodeMesh(buffer.slice(0, -4)), /bytes, got/);
 });
 
