@@ -5,11 +5,13 @@ import { DraftKeeper } from "./draft_keeper.js";
 import { make } from "./dom.js";
 import { FootLine } from "./foot_line.js";
 import { AXES } from "./grid.js";
-import { gzip, gzipNow } from "./gzip.js";
+import { gzip } from "./gzip.js";
 import { HeadBar } from "./head_bar.js";
 import { differing, loadLayers, openItem, overlaps } from "./item.js";
+import { Judging } from "./judging.js";
 import { KeyInput } from "./key_input.js";
 import { Keys } from "./keys.js";
+import { watchLeaving } from "./leaving.js";
 import { reachedSides } from "./mask_edit.js";
 import { PointerInput } from "./pointer_input.js";
 import { Saver } from "./saving.js";
@@ -24,10 +26,6 @@ import { RING_TOOLS, TOOLS, ToolUse } from "./tools.js";
 import { Wire } from "./wire.js";
 import { draggedWindow } from "./windowing.js";
 
-const CONFIRM_MS = 5000;
-// Browsers send at most 64 KiB after a page is gone.
-const LAST_BYTES = 60_000;
-
 export class Editor {
   constructor(host, { setTriggerValue }) {
     this.host = host;
@@ -38,8 +36,7 @@ export class Editor {
     this.busy = false;
     this.transfer = new Set();
     this.aimed = null;
-    this.disputedAt = 0;
-    this.confirming = null;
+    this.judging = new Judging(this);
     this.#build();
   }
 
@@ -73,7 +70,7 @@ export class Editor {
       if (event.detail > 0 && target.closest?.("button")) this.focus();
     });
     this.host.append(this.root);
-    this.#watchPage();
+    this.stopWatching = watchLeaving(() => this.item && { item: this.item, keeper: this.keeper });
   }
 
   // Head, rail and panel show key names, so they are made anew when the keys are remapped.
@@ -131,7 +128,9 @@ export class Editor {
     const { signal } = this.loading;
     try {
       await this.#leave(left);
-      if (!signal.aborted && data.document_url) await this.#open(data, signal);
+      if (signal.aborted) return;
+      if (data.document_url) await this.#open(data, signal);
+      else this.#showNothing();
     } catch (error) {
       if (error.name === "AbortError" || signal.aborted) return;
       this.root.dataset.state = "failed";
@@ -139,11 +138,20 @@ export class Editor {
     }
   }
 
+  // Bring the old item's draft home, then let go of it: no stroke may fall between two items.
   async #leave(keeper) {
     if (!keeper) return;
     this.use.cancel();
-    await keeper.flush();
-    keeper.stop();
+    // Without a connection the keeper goes on trying behind the next item.
+    if (await keeper.flush()) keeper.stop();
+    this.item = null;
+    this.keeper = null;
+    this.stage.item = null;
+  }
+
+  #showNothing() {
+    this.root.dataset.state = "empty";
+    this.stage.say("No item is open.");
   }
 
   async #open(data, signal) {
@@ -171,8 +179,7 @@ export class Editor {
     this.item = item;
     this.saver = new Saver(item);
     this.transfer.clear();
-    this.disputedAt = 0;
-    this.confirming = null;
+    this.judging = new Judging(this);
     delete this.root.dataset.layers;
     this.keys = new Keys(item.document.keys);
     this.#buildBars();
@@ -315,7 +322,7 @@ export class Editor {
       move: (at) => at && this.#drawTo(at),
       release: () => this.#release(),
       finish: () => settings.tool === "polygon" && this.#finishLine(),
-      cursorTo: (at) => this.#moveCursor(at.point),
+      cursorTo: (at) => this.moveCursor(at.point),
       dragWindow: (dx, dy) => {
         settings.windowName = null;
         this.#applyWindow(draggedWindow(settings.windowHu, dx, dy));
@@ -339,7 +346,7 @@ export class Editor {
     this.changedLook();
   }
 
-  #moveCursor(voxel, how) {
+  moveCursor(voxel, how) {
     this.stage.moveCursor(voxel, how);
     this.stage.redraw("pointer");
     this.foot.update();
@@ -348,7 +355,7 @@ export class Editor {
   #step(axis, by) {
     const voxel = [...this.stage.cursor];
     voxel[axis] += by;
-    this.#moveCursor(voxel);
+    this.moveCursor(voxel);
   }
 
   #press(at, how) {
@@ -418,7 +425,7 @@ export class Editor {
     voxel[pane.plane.u] -= right;
     voxel[pane.plane.v] -= down;
     this.aimed = null;
-    this.#moveCursor(voxel, { show: pane.zoom > 1 });
+    this.moveCursor(voxel, { show: pane.zoom > 1 });
     if (this.use.isDrawing) this.#drawTo(this.#cursorPlace());
   }
 
@@ -433,11 +440,11 @@ export class Editor {
 
   #acts = {
     edit: () => this.#chooseTool("brush"),
-    next_disputed: () => this.#nextDisputed(),
-    accept: () => this.#judge("accept"),
-    absent: () => this.#judge("absent"),
-    reject: () => this.#judge("reject"),
-    unsure: () => this.#judge("unsure"),
+    next_disputed: () => this.judging.nextDisputed(),
+    accept: () => this.judging.judge("accept"),
+    absent: () => this.judging.judge("absent"),
+    reject: () => this.judging.judge("reject"),
+    unsure: () => this.judging.judge("unsure"),
     save: () => void this.#save(),
     undo: () => this.#travel(() => this.edit.undo(), "Undone", "Nothing to undo"),
     redo: () => this.#travel(() => this.edit.redo(), "Done again", "Nothing to redo"),
@@ -486,7 +493,10 @@ export class Editor {
   #travel(move, done, nothing) {
     if (this.busy) return;
     if (this.use.line) this.use.dropCorner();
-    else {
+    else if (this.use.isDrawing) {
+      this.use.cancel();
+      this.tell("Given up.");
+    } else {
       const step = move();
       this.tell(step ? `${done}: ${step.name}` : nothing);
     }
@@ -548,58 +558,15 @@ export class Editor {
     this.tell(this.settings.keyboardCursor ? on : "Arrows turn the slices again.");
   }
 
-  get disputedLeft() {
-    return (this.item?.document.disputed.length ?? 0) - this.disputedAt;
-  }
-
-  #nextDisputed() {
-    const { disputed } = this.item.document;
-    if (this.disputedLeft > 0) {
-      const place = disputed[this.disputedAt];
-      this.disputedAt += 1;
-      this.#moveCursor(place, { show: true });
-      this.tell(`Disputed place ${this.disputedAt} of ${disputed.length}`);
-      this.side.update();
-    } else if (this.#confirmed("next", "No disputed place is left. Press again for the next item.")) {
-      void this.#act("next");
-    }
-  }
-
-  // Whether this is the second press within a few seconds; the first one says `question`.
-  #confirmed(what, question) {
-    const now = performance.now();
-    const again = this.confirming?.what === what && now - this.confirming.at < CONFIRM_MS;
-    this.confirming = again ? null : { what, at: now };
-    if (!again) this.tell(question, "warning");
-    return again;
-  }
-
-  #judge(action) {
-    const { settings } = this;
-    if (this.busy) return;
-    const unsaved = differing(this.edit.voxels, this.item.base) > 0 && this.savedRevision !== this.edit.revision;
-    const question = `Your changes are not saved (${this.keys.label("save")} saves them). Press again for “${action}” without them.`;
-    if (unsaved && !this.#confirmed(`${action} ${settings.tool}`, question)) return;
-    void this.#act(action);
-  }
-
   // Ask for a larger region of the same item.
   widen() {
-    void this.#act("widen");
-  }
-
-  async #act(action) {
-    const { id } = this.item.document;
-    await this.#whileBusy("", async () => {
-      await this.keeper.flush();
-      this.trigger("act", { document: id, action, nonce: crypto.randomUUID() });
-    });
+    void this.judging.act("widen");
   }
 
   // --- the server ------------------------------------------------------------------------------
 
   // Run slow work with the mask locked; errors are told, never thrown. Resolves to success.
-  async #whileBusy(text, work) {
+  async whileBusy(text, work) {
     if (this.busy) return false;
     this.busy = true;
     this.use.cancel();
@@ -632,9 +599,9 @@ export class Editor {
       this.tell(`Nothing is changed. ${this.keys.label("accept")} accepts the mask as it is.`, "warning");
       return;
     }
-    await this.#whileBusy("Saving …", async () => {
+    await this.whileBusy("Saving …", async () => {
       const { revision, ...receipt } = await this.saver.save();
-      this.savedRevision = revision;
+      this.judging.savedRevision = revision;
       this.keeper.settled(revision);
       const transfer = this.transfer.size > 0 ? { transfer: [...this.transfer] } : {};
       this.trigger("save", { document: item.document.id, receipt, ...transfer });
@@ -655,7 +622,7 @@ export class Editor {
       parameters = { method: "random_walker" };
     }
     const title = words || "Refine";
-    await this.#whileBusy(`${title} …`, async () => {
+    await this.whileBusy(`${title} …`, async () => {
       const voxels = await this.saver.operation(name, parameters, this.loading.signal);
       const step = this.edit.replace(title, voxels);
       this.tell(step ? `${title}: ${step.flipped.length} voxels changed.` : `${title}: nothing to change.`);
@@ -675,7 +642,7 @@ export class Editor {
   }
 
   async #showSurface() {
-    await this.#whileBusy("Making the surface …", async () => {
+    await this.whileBusy("Making the surface …", async () => {
       const mesh = await this.saver.surface(this.loading.signal);
       this.surface.show(mesh, this.item.document.rgb);
       this.side.renew.firstChild.textContent = "Renew 3D surface";
@@ -695,35 +662,12 @@ export class Editor {
     return answer.json();
   }
 
-  #watchPage() {
-    this.onHidden = () => {
-      if (document.visibilityState === "hidden") void this.keeper?.flush();
-    };
-    this.onGone = () => this.#sendLast();
-    this.onUnload = (event) => {
-      if (this.keeper?.behind) event.preventDefault();
-    };
-    document.addEventListener("visibilitychange", this.onHidden);
-    window.addEventListener("pagehide", this.onGone);
-    window.addEventListener("beforeunload", this.onUnload);
-  }
-
-  // The page goes away now: what fits is handed to the browser to be sent behind it.
-  #sendLast() {
-    if (!this.keeper?.behind || this.keeper.stopped) return;
-    const body = gzipNow(this.edit.voxels);
-    const keepalive = body.length <= LAST_BYTES;
-    this.item.wire.send("PUT", "draft", body, { keepalive }).catch((error) => this.#complain(error));
-  }
-
   destroy() {
-    document.removeEventListener("visibilitychange", this.onHidden);
-    window.removeEventListener("pagehide", this.onGone);
-    window.removeEventListener("beforeunload", this.onUnload);
+    this.stopWatching();
     const { keeper } = this;
     this.loading?.abort();
     // The last changes still go out after the editor has left the page.
-    void keeper?.flush().then(() => keeper.stop());
+    void keeper?.flush().then((isKept) => isKept && keeper.stop());
     this.stage.destroy();
     this.host.remove();
   }

@@ -118,7 +118,7 @@ export class SidePanel {
     }
     if (of("neighbour").length > 0) {
       rows.push(this.#layerCheck("neighbours", "Neighbours", null, () => editor.settings.show.neighbours));
-      rows.push(...of("neighbour").map((layer) => legend(layer)));
+      rows.push(make("div", { class: "legend" }, ...of("neighbour").map((layer) => legend(layer))));
     }
     this.layers.replaceChildren(...rows);
   }
@@ -184,14 +184,12 @@ export class SidePanel {
     this.note.textContent = this.editor.stage.note;
     if (this.opacity) this.opacity.value = this.editor.settings.opacity;
     for (const each of this.element.querySelectorAll("button")) each.disabled = this.editor.busy;
-    const left = this.editor.disputedLeft;
+    const left = this.editor.judging.disputedLeft;
     this.next.firstChild.textContent = left > 0 ? `Next disputed (${left})` : "Next item";
   }
 }
 
 function legend(layer) {
   const name = make("span", { class: "name soft", text: layer.name, title: layer.name });
-  const row = make("div", { class: "check" }, square(readable(layer.rgb)), name);
-  row.style.cssText = "margin-left: 14px; cursor: default";
-  return row;
+  return make("div", { class: "check" }, square(readable(layer.rgb)), name);
 }

@@ -89,6 +89,8 @@ kbd { font: 11px/1 ui-monospace, monospace; color: var(--soft); background: none
 .segment button { padding: 4px 7px; }
 .check { display: flex; gap: 6px; align-items: center; cursor: pointer; min-height: 22px; }
 .check input { accent-color: var(--accent); margin: 0; }
+.legend { display: grid; grid-template-columns: 1fr 1fr; gap: 0 8px; margin-left: 14px; }
+.legend .check { cursor: default; min-height: 20px; min-width: 0; }
 .check kbd { margin-left: auto; }
 .check .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .editor input[type=range] { width: 100%; accent-color: var(--accent); margin: 2px 0; }
@@ -96,7 +98,7 @@ kbd { font: 11px/1 ui-monospace, monospace; color: var(--soft); background: none
 .editor summary { cursor: pointer; color: var(--text); font-weight: 600; padding: 3px 0; }
 .editor details[open] > summary { margin-bottom: 4px; }
 .body-picture { position: relative; display: block; line-height: 0; background: #000; border-radius: 3px; overflow: hidden; text-align: center; }
-.body-picture img { max-width: 100%; max-height: 170px; }
+.body-picture img { max-width: 100%; max-height: 132px; }
 .body-picture span { position: relative; display: inline-block; }
 .body-picture i { position: absolute; border: 1.5px solid var(--accent); background: rgb(140 191 234 / 18%); }
 .surface-view { width: 100%; aspect-ratio: 1; background: #000; border-radius: 3px; cursor: grab; touch-action: none; display: block; }

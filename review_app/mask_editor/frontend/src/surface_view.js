@@ -28,6 +28,7 @@ export class SurfaceView {
     this.mesh = decodeMesh(buffer);
     this.rgb = rgb;
     this.canvas.classList.remove("hidden");
+    this.canvas.scrollIntoView({ block: "nearest" });
     this.#draw();
   }
 
