@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-import streamlit as st
+from streamlit.components.v2 import component
 
 from review_app.mask_editor.assets import entry_url
 
@@ -70,7 +70,7 @@ def mask_editor(
 
 @cache
 def _mount() -> Callable[..., Any]:
-    return st.components.v2.component(KEY, js=_LOADER.format(url=entry_url()), html="")
+    return component(KEY, js=_LOADER.format(url=entry_url()), html="")
 
 
 def _nothing() -> None:

@@ -16,7 +16,7 @@ export class HeadBar {
     this.save = button("Save", {
       key: key("save"), kind: "primary", act: () => editor.do("save"), name: "save",
     });
-    this.protocol = button("Protocol", { act: () => editor.showProtocol(), name: "protocol" });
+    this.protocol = button("Protocol", { act: () => editor.do("protocol"), name: "protocol" });
     this.help = button("Keys", { key: key("help"), act: () => editor.do("help"), name: "help" });
     this.element = make(
       "header", {}, this.title, this.facts, this.segment, this.protocol, this.help,
@@ -32,7 +32,7 @@ export class HeadBar {
     this.facts.title = `${item.document.shape.join(" × ")} voxels of ${mm} mm`;
     this.#windows.clear();
     for (const name of Object.keys(windows)) {
-      this.#windows.set(name, button(name, { act: () => this.editor.useWindow(name), name: `window ${name}` }));
+      this.#windows.set(name, button(name, { act: () => this.editor.viewing.useWindow(name), name: `window ${name}` }));
     }
     this.segment.replaceChildren(...this.#windows.values());
     this.protocol.classList.toggle("hidden", !protocol);

@@ -24,7 +24,7 @@ export class Judging {
     const { editor } = this;
     const { disputed } = editor.item.document;
     if (this.disputedLeft > 0) {
-      editor.moveCursor(disputed[this.shown], { show: true });
+      editor.viewing.moveCursor(disputed[this.shown], { show: true });
       this.shown += 1;
       editor.tell(`Disputed place ${this.shown} of ${disputed.length}`);
       editor.side.update();
@@ -48,7 +48,7 @@ export class Judging {
   act(action) {
     const { editor } = this;
     const { id } = editor.item.document;
-    return editor.whileBusy("", async () => {
+    return editor.server.whileBusy("", async () => {
       await editor.keeper.flush();
       editor.trigger("act", { document: id, action, nonce: requestId() });
     });

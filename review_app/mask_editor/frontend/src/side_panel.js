@@ -50,13 +50,13 @@ export class SidePanel {
       const field = make("input", {
         type: "number", min: step, step, value: start, "aria-label": `${words} (${unit})`,
       });
-      const act = () => editor.runOperation(name, { [parameter]: field.value }, `${words} ${field.value} ${unit}`);
+      const act = () => void editor.server.operation(name, { [parameter]: field.value }, `${words} ${field.value} ${unit}`);
       const run = button(words, { act, name });
       field.style.flex = "0 0 58px";
       return make("div", { class: "row" }, run, field, make("span", { class: "soft fixed", text: unit }));
     });
     const plain = (name, words, parameters, title) =>
-      button(words, { act: () => editor.runOperation(name, parameters(), words), name, title });
+      button(words, { act: () => void editor.server.operation(name, parameters(), words), name, title });
     const cursor = () => {
       const [x, y, z] = editor.stage.cursor;
       return { x, y, z };
@@ -75,9 +75,9 @@ export class SidePanel {
         plain("fill_holes", "Fill holes in slices", () => ({ axis: editor.settings.active }), "In the active plane"),
         ...rows,
         button("Widen the region", {
-          act: () => editor.widen(), name: "widen", title: "A larger piece of the CT; your draft is kept",
+          act: () => editor.do("widen"), name: "widen", title: "A larger piece of the CT; your draft is kept",
         }),
-        button("Reset the whole mask", { act: () => editor.resetMask(), name: "reset" }),
+        button("Reset the whole mask", { act: () => editor.do("reset"), name: "reset" }),
       ),
     );
   }

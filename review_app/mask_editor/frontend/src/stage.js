@@ -89,6 +89,7 @@ export class Stage {
   }
 
   get panes() {
+    if (!this.item) return [];
     return [...this.#panes.values()].filter((pane) => pane.rect[2] > 0);
   }
 

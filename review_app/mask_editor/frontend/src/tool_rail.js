@@ -111,7 +111,7 @@ export class ToolRail {
     this.kinds = [kind("Inside", 1), kind("Outside", 2)];
     return make(
       "div", { class: "group" }, ...this.kinds,
-      button("Refine", { act: () => editor.runOperation("refine"), name: "refine", title: "Fit the mask to the scribbles" }),
+      button("Refine", { act: () => editor.do("refine"), name: "refine", title: "Fit the mask to the scribbles" }),
       button("Clear", { act: () => editor.clearScribbles(), title: "Clear the scribbles" }),
     );
   }
