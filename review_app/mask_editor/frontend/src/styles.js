@@ -89,7 +89,8 @@ kbd { font: 11px/1 ui-monospace, monospace; color: var(--soft); background: none
 .segment button { padding: 4px 7px; }
 .check { display: flex; gap: 6px; align-items: center; cursor: pointer; min-height: 22px; }
 .check input { accent-color: var(--accent); margin: 0; }
-.legend { display: grid; grid-template-columns: 1fr 1fr; gap: 0 8px; margin-left: 14px; }
+.legend { display: flex; flex-wrap: wrap; gap: 0 10px; margin-left: 14px; }
+.editor select { padding: 4px 2px; }
 .legend .check { cursor: default; min-height: 20px; min-width: 0; }
 .check kbd { margin-left: auto; }
 .check .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
