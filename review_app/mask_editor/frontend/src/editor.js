@@ -318,6 +318,7 @@ export class Editor {
     reject: () => this.judging.judge("reject"),
     unsure: () => this.judging.judge("unsure"),
     widen: () => void this.judging.act("widen"),
+    leave: () => void this.judging.act("leave"),
     save: () => void this.server.save(),
     surface: () => void this.server.surface(),
     refine: () => void this.server.refine(),
@@ -395,5 +396,5 @@ export class Editor {
 const LOCKED = new Set(["undo", "redo", "interpolate", "reset", "save", "surface", "refine", "finish"]);
 // Keys that do nothing more while they are held down.
 const ONCE = new Set([
-  "accept", "absent", "reject", "unsure", "next_disputed", "save", "help", "surface", "interpolate",
+  "accept", "absent", "reject", "unsure", "next_disputed", "leave", "save", "help", "surface", "interpolate",
 ]);

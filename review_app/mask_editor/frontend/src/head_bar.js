@@ -17,10 +17,13 @@ export class HeadBar {
       key: key("save"), kind: "primary", act: () => editor.do("save"), name: "save",
     });
     this.protocol = button("Protocol", { act: () => editor.do("protocol"), name: "protocol" });
+    this.leave = button("Leave", {
+      key: key("leave"), title: "Leave the editor; the draft stays", act: () => editor.do("leave"), name: "leave",
+    });
     this.help = button("Keys", { key: key("help"), act: () => editor.do("help"), name: "help" });
     this.element = make(
       "header", {}, this.title, this.facts, this.segment, this.protocol, this.help,
-      this.undo, this.redo, this.save,
+      this.undo, this.redo, this.save, this.leave,
     );
   }
 
@@ -48,5 +51,6 @@ export class HeadBar {
     this.undo.title = history?.done.length ? `Undo: ${history.done.at(-1).name}` : "Nothing to undo";
     this.redo.title = history?.undone.length ? `Redo: ${history.undone.at(-1).name}` : "Nothing to redo";
     this.save.disabled = busy || !item;
+    this.leave.disabled = busy || !item;
   }
 }

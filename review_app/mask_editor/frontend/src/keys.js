@@ -9,6 +9,7 @@ export const ACTIONS = [
   ["reject", "r", "Reject the mask", "Item"],
   ["unsure", "u", "Unsure: ask somebody else", "Item"],
   ["save", "Ctrl+S", "Save the correction", "Item"],
+  ["leave", "q", "Leave the editor; the draft stays", "Item"],
   ["undo", "Ctrl+Z", "Undo", "Item"],
   ["redo", "Ctrl+Y", "Redo (or Ctrl+Shift+Z)", "Item"],
   ["brush", "1", "Brush", "Tools"],
