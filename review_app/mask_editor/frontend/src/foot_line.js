@@ -49,5 +49,5 @@ export class FootLine {
 
 export function clockOf(iso) {
   const time = iso ? new Date(iso) : new Date();
-  return time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  return time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 }

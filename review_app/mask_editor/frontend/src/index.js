@@ -22,6 +22,8 @@ export default function maskEditor(component) {
 function placeIn(parent) {
   const place = document.createElement("div");
   place.style.height = "100%";
+  // The styles ask this box how wide the editor may be.
+  place.style.containerType = "inline-size";
   parent.append(place);
   return place;
 }

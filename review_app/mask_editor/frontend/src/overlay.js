@@ -143,12 +143,14 @@ function caption(context, pane, slice, isActive) {
     context.fillStyle = LETTER;
     context.fillText(text, x, y);
   };
-  write(up, left + width / 2, top + 11);
   write(down, left + width / 2, top + height - 11);
   write(leftLetter, left + 11, top + height / 2);
   write(right, left + width - 11, top + height / 2);
+  const words = `${AXIS_NAMES[pane.axis]} ${slice + 1} of ${pane.plane.nw}`;
+  // In a small pane the letter on top makes room for the words.
+  write(up, Math.max(left + width / 2, left + context.measureText(words).width + 24), top + 11);
   context.textAlign = "left";
-  write(`${AXIS_NAMES[pane.axis]} ${slice + 1} of ${pane.plane.nw}`, left + 9, top + 13);
+  write(words, left + 9, top + 13);
   if (isActive) {
     context.strokeStyle = "rgb(120 170 215 / 70%)";
     context.lineWidth = 1;

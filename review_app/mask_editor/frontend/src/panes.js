@@ -5,9 +5,19 @@ import { AXES, AXIAL, CORONAL } from "./grid.js";
 export const GAP = 4;
 
 // The panes' rectangles {axis: [left, top, width, height]} in a space of so many CSS pixels: one
-// large plane on the left, the two others above each other; narrow spaces show the large one alone.
+// large plane on the left, the two others above each other. In spaces that are higher than wide the
+// others lie below, and very narrow ones show the large plane alone.
 export function layout(width, height, { main = AXIAL, alone = false } = {}) {
   const others = AXES.filter((axis) => axis !== main);
+  if (!alone && width >= 420 && width < height) {
+    const top = Math.round(Math.max(height * 0.58, Math.min(height * 0.7, width)));
+    const [half, below] = [Math.floor((width - GAP) / 2), height - top - GAP];
+    return {
+      [main]: [0, 0, width, top],
+      [others[0]]: [0, top + GAP, half, below],
+      [others[1]]: [half + GAP, top + GAP, width - half - GAP, below],
+    };
+  }
   if (alone || width < 420) return { [main]: [0, 0, width, height] };
   const right = Math.round(Math.min(width * 0.36, Math.max(width - height, width * 0.28)));
   const left = width - right - GAP;

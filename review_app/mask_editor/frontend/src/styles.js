@@ -118,5 +118,10 @@ kbd { font: 11px/1 ui-monospace, monospace; color: var(--soft); background: none
 .sheet h3 { font-size: 13px; color: var(--accent); margin: 6px 0 4px; padding: 0; }
 .sheet p { white-space: pre-wrap; max-width: 70ch; margin: 6px 0; }
 .sheet img { max-width: 100%; }
+@container (max-width: 1020px) {
+  .editor { grid-template-columns: 88px minmax(0, 1fr) 186px; }
+  .rail { padding: 6px; } .rail kbd, .editor header kbd { display: none; }
+  .side { padding: 6px 8px; } .side .pair kbd { display: none; }
+}
 @media (prefers-reduced-motion: no-preference) { .editor button { transition: background 80ms; } }
 `;

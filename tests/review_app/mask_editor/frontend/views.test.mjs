@@ -58,11 +58,17 @@ test("zooming holds the point under the pointer still", () => {
 });
 
 test("panes fill the space without overlap, and narrow spaces hold one", () => {
-  const rects = Object.values(layout(900, 700));
-
-  assert.equal(rects.length, 3);
-  for (const [left, top, width, height] of rects) {
-    assert.ok(left + width <= 900 && top + height <= 700 && width > 200 && height > 200);
+  for (const [w, h] of [[900, 700], [612, 690], [1500, 900]]) {
+    const rects = Object.values(layout(w, h));
+    assert.equal(rects.length, 3);
+    for (const [left, top, width, height] of rects) {
+      assert.ok(left + width <= w && top + height <= h && width > 200 && height > 200);
+    }
+    const areas = rects.map(([, , width, height]) => width * height);
+    assert.ok(areas.reduce((sum, area) => sum + area) > 0.95 * w * h);
+    const apart = ([l, t, ww, hh], [l2, t2, w2, h2]) =>
+      l + ww <= l2 || l2 + w2 <= l || t + hh <= t2 || t2 + h2 <= t;
+    for (const one of rects) for (const two of rects) assert.ok(one === two || apart(one, two));
   }
   assert.deepEqual(layout(300, 700), { 2: [0, 0, 300, 700] });
 });
