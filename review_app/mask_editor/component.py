@@ -49,7 +49,7 @@ def mask_editor(
     *,
     status: str | None = None,
     mode: Literal["edit", "look"] = "look",
-    height_px: int = 760,
+    height_px: int | None = None,
 ) -> EditorEvent:
     """Show the editor on a document and return what its reader did.
 
@@ -58,12 +58,17 @@ def mask_editor(
             while there is none to show.
         status: Words for the editor's message line.
         mode: Whether the editor opens with the brush in hand or with none.
-        height_px: Height on the page.
+        height_px: Height on the page; None fills the window below the app's bar.
     """
-    data = {"document_url": document_url, "status": status, "mode": mode}
+    height = "window" if height_px is None else "box"
+    data = {"document_url": document_url, "status": status, "mode": mode, "height": height}
     # A value is a trigger, gone after one run, only where a callback of its name is given.
     result = _mount()(
-        key=KEY, data=data, height=height_px, on_save_change=_nothing, on_act_change=_nothing
+        key=KEY,
+        data=data,
+        height=height_px or "content",
+        on_save_change=_nothing,
+        on_act_change=_nothing,
     )
     return EditorEvent(save=result.get("save"), act=result.get("act"))
 

@@ -44,7 +44,7 @@ export const STYLES = `
   display: grid; grid-template: auto minmax(0, 1fr) auto / 116px minmax(0, 1fr) 212px;
   grid-template-areas: "head head head" "rail stage side" "foot foot foot";
   height: 100%; min-height: 460px; color: var(--text); background: var(--room);
-  font: 13px/1.35 "Source Sans Pro", "Source Sans 3", system-ui, sans-serif; border-radius: 6px;
+  font: 14px/1.3 "Source Sans", "Source Sans Pro", "Source Sans 3", system-ui, sans-serif; border-radius: 6px;
   overflow: hidden; position: relative; box-sizing: border-box; }
 .editor *, .editor *::before { box-sizing: border-box; }
 .editor header { grid-area: head; display: flex; align-items: center; gap: 6px;
@@ -119,7 +119,7 @@ kbd { font: 11px/1 ui-monospace, monospace; color: var(--soft); background: none
 .sheet p { white-space: pre-wrap; max-width: 70ch; margin: 6px 0; }
 .sheet img { max-width: 100%; }
 @container (max-width: 1020px) {
-  .editor { grid-template-columns: 88px minmax(0, 1fr) 186px; }
+  .editor { grid-template-columns: 96px minmax(0, 1fr) 186px; }
   .rail { padding: 6px; } .rail kbd, .editor header kbd { display: none; }
   .side { padding: 6px 8px; } .side .pair kbd { display: none; }
 }
