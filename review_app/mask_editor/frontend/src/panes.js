@@ -5,20 +5,17 @@ import { AXES, AXIAL, CORONAL } from "./grid.js";
 export const GAP = 4;
 
 // The panes' rectangles {axis: [left, top, width, height]} in a space of so many CSS pixels: one
-// large plane on the left, the two others above each other. In spaces that are higher than wide the
-// others lie below, and very narrow ones show the large plane alone.
-export function layout(width, height, { main = AXIAL, alone = false } = {}) {
+// large plane, and the two others beside or below it, whichever shows the region larger. `extents`
+// are the planes' sizes {axis: [width, height]} in mm. Very narrow spaces show the large one alone.
+export function layout(width, height, { main = AXIAL, extents = {} } = {}) {
+  if (width < 420) return { [main]: [0, 0, width, height] };
   const others = AXES.filter((axis) => axis !== main);
-  if (!alone && width >= 420 && width < height) {
-    const top = Math.round(Math.max(height * 0.58, Math.min(height * 0.7, width)));
-    const [half, below] = [Math.floor((width - GAP) / 2), height - top - GAP];
-    return {
-      [main]: [0, 0, width, top],
-      [others[0]]: [0, top + GAP, half, below],
-      [others[1]]: [half + GAP, top + GAP, width - half - GAP, below],
-    };
-  }
-  if (alone || width < 420) return { [main]: [0, 0, width, height] };
+  const choices = [beside(width, height, main, others), below(width, height, main, others)];
+  const [first, second] = choices.map((rects) => shownSize(rects, main, extents));
+  return first >= second ? choices[0] : choices[1];
+}
+
+function beside(width, height, main, others) {
   const right = Math.round(Math.min(width * 0.36, Math.max(width - height, width * 0.28)));
   const left = width - right - GAP;
   const half = Math.floor((height - GAP) / 2);
@@ -27,6 +24,26 @@ export function layout(width, height, { main = AXIAL, alone = false } = {}) {
     [others[0]]: [left + GAP, 0, right, half],
     [others[1]]: [left + GAP, half + GAP, right, height - half - GAP],
   };
+}
+
+function below(width, height, main, others) {
+  const top = Math.round(Math.min(height * 0.7, Math.max(height * 0.58, width)));
+  const half = Math.floor((width - GAP) / 2);
+  const rest = height - top - GAP;
+  return {
+    [main]: [0, 0, width, top],
+    [others[0]]: [0, top + GAP, half, rest],
+    [others[1]]: [half + GAP, top + GAP, width - half - GAP, rest],
+  };
+}
+
+// How large the planes are shown, the main one counting twice.
+function shownSize(rects, main, extents) {
+  return Object.entries(rects).reduce((sum, [axis, [, , width, height]]) => {
+    const [wide, high] = extents[axis] ?? [1, 1];
+    const scale = Math.min(width / wide, height / high);
+    return sum + (Number(axis) === main ? 2 * scale : scale);
+  }, 0);
 }
 
 // One plane's view: its rectangle, zoom and centre. The patient's right is on the left of axial and
@@ -40,6 +57,12 @@ export class Pane {
     this.reset();
   }
 
+  // Width and height of the whole plane in mm.
+  get extent() {
+    const { nu, nv, spacingU, spacingV } = this.plane;
+    return [nu * spacingU, nv * spacingV];
+  }
+
   reset() {
     this.zoom = 1;
     // The in-plane point (voxel units) in the middle of the rectangle.
@@ -49,8 +72,8 @@ export class Pane {
   // Pixels per mm.
   get scale() {
     const [, , width, height] = this.rect;
-    const { nu, nv, spacingU, spacingV } = this.plane;
-    return this.zoom * Math.min(width / (nu * spacingU), height / (nv * spacingV));
+    const [wide, high] = this.extent;
+    return this.zoom * Math.min(width / wide, height / high);
   }
 
   // Pixels to the right per voxel of u, and down per voxel of v (both negative: see the class).

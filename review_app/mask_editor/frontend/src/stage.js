@@ -104,7 +104,8 @@ export class Stage {
   resize() {
     const { clientWidth: width, clientHeight: height } = this.element;
     if (width === 0 || height === 0) return;
-    const rects = layout(width, height, { main: this.settings.main });
+    const extents = Object.fromEntries([...this.#panes].map(([axis, pane]) => [axis, pane.extent]));
+    const rects = layout(width, height, { main: this.settings.main, extents });
     for (const [axis, pane] of this.#panes) pane.rect = rects[axis] ?? [0, 0, 0, 0];
     this.redraw("ct", "over", "pointer");
   }

@@ -25,6 +25,7 @@ export const TEXT_PAIRS = [
   ["soft", "room"],
   ["soft", "surface"],
   ["soft", "raised"],
+  ["soft", "chosen"],
   ["accent", "surface"],
   ["onPrimary", "primary"],
   ["warning", "room"],
@@ -81,6 +82,7 @@ kbd { font: 11px/1 ui-monospace, monospace; color: var(--soft); background: none
 .square { display: inline-block; width: 11px; height: 11px; border-radius: 2px; border: 1px solid #fff5; flex: none; margin: 0; }
 .group { display: flex; flex-direction: column; gap: 4px; }
 .group > h3 { font-size: 12px; font-weight: 600; color: var(--soft); margin: 4px 0 0; padding: 0; }
+.rail .row > .fixed { padding: 4px 7px; }
 .row { display: flex; gap: 4px; align-items: center; }
 .row > * { flex: 1 1 auto; min-width: 0; }
 .row > .fixed { flex: none; }

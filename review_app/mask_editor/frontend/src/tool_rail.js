@@ -61,7 +61,7 @@ export class ToolRail {
       oninput: () => editor.set({ brushMm: BRUSH_STEPS_MM[Number(this.slider.value)] }),
     });
     this.sizeWords = make("span", { class: "number" });
-    this.sizeWords.style.textAlign = "center";
+    Object.assign(this.sizeWords.style, { textAlign: "center", overflow: "visible" });
     const line = make("div", { class: "row" }, act("−", "smaller"), this.sizeWords, act("+", "larger"));
     return make("div", { class: "group" }, line, this.slider);
   }

@@ -73,6 +73,14 @@ test("panes fill the space without overlap, and narrow spaces hold one", () => {
   assert.deepEqual(layout(300, 700), { 2: [0, 0, 300, 700] });
 });
 
+test("the other planes lie where the region is shown larger", () => {
+  const wide = { 2: [300, 200], 1: [300, 80], 0: [200, 80] };
+  const tall = { 2: [100, 100], 1: [100, 300], 0: [100, 300] };
+
+  assert.equal(layout(700, 700, { extents: wide })[2][2], 700);
+  assert.equal(layout(700, 700, { extents: tall })[2][3], 700);
+});
+
 test("outlines are the edges of the voxels, straight runs in one piece", () => {
   const mask = new Uint8Array(grid.size);
   for (const [x, y] of [[3, 4], [4, 4], [5, 4]]) mask[grid.index([x, y, 7])] = 1;
