@@ -372,6 +372,18 @@ def test_every_control_has_a_name_and_the_keys_are_shown(page):
     assert focused.startswith("stage")
 
 
+def test_keys_stay_with_the_pictures_after_a_click_on_a_control(page):
+    page.get_by_label("Brush diameter").click()
+    page.locator("label[data-name='gate'] input").click()
+    page.get_by_label("Lowest HU painted").fill("0")
+    page.keyboard.press("Enter")
+    page.keyboard.press("2")
+
+    eraser = page.locator("[data-name='eraser']")
+    assert eraser.get_attribute("aria-pressed") == "true"
+    assert page.get_by_label("Lowest HU painted").input_value() == "0"
+
+
 def test_surface_is_drawn_on_request(page):
     page.keyboard.press("s")
     page.locator(".surface-view:not(.hidden)").wait_for()

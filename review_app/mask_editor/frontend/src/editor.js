@@ -70,10 +70,10 @@ export class Editor {
         stopAtCursor: () => drawing.releaseAtCursor(),
       },
     });
-    // A click on a button leaves the keys with the pictures.
+    // A click on a control leaves the keys with the pictures.
     this.root.addEventListener("click", (event) => {
       const target = event.composedPath()[0];
-      if (event.detail > 0 && target.closest?.("button")) this.focus();
+      if (event.detail > 0 && target.closest?.(CLICKED)) this.focus();
     });
     this.stopWatching = watchLeaving(() => this.item && { item: this.item, keeper: this.keeper });
   }
@@ -392,6 +392,8 @@ export class Editor {
   }
 }
 
+// Controls that need the focus no more once they were clicked; fields for numbers keep it.
+const CLICKED = "button, label, summary, input[type=range], input[type=checkbox]";
 // What changes the mask waits while the server works on it.
 const LOCKED = new Set(["undo", "redo", "interpolate", "reset", "save", "surface", "refine", "finish"]);
 // Keys that do nothing more while they are held down.

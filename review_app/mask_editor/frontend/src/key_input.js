@@ -21,7 +21,7 @@ export class KeyInput {
     const target = event.composedPath()[0];
     const action = this.keys().action(event, { keyboardCursor: this.settings.keyboardCursor });
     if (FIELDS.has(target.tagName)) {
-      if (event.key === "Escape") this.home.focus();
+      if (event.key === "Escape" || event.key === "Enter") this.home.focus();
       if (!ALWAYS.has(action) && !isCheckbox(target)) return;
     }
     // Space and Enter press the button (or box) that has the focus.
