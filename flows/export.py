@@ -34,6 +34,7 @@ from storage.grid import Grid
 from storage.label_masks import read_label
 from storage.mask_file import write_uint8_nifti
 from storage.predictions import manifest_grid
+from storage.readers import who_acts
 from storage.released_labels import ReleasedCase
 from storage.releases import Release, freeze_release, read_release
 from storage.store import Store
@@ -56,6 +57,7 @@ class ExportOptions:
         cases: Only these; all when empty.
         ct: ``copy``: the CT's voxels in a clean file; ``link``: a symbolic link where the source is
             ``.nii.gz``, else a copy; ``none``: labels alone.
+        by: Who freezes a release now; the reader of the settings when left out.
     """
 
     layout: LayoutName
@@ -64,6 +66,7 @@ class ExportOptions:
     structures: tuple[str, ...] = ()
     cases: tuple[str, ...] = ()
     ct: CtMode = "copy"
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,8 @@ def _release(store: Store, options: ExportOptions) -> Release:
         except UsageError:
             if options.release.startswith("r-"):
                 raise
-    return freeze_release(store, options.release, reviewed_only=options.reviewed_only)
+    by = who_acts(store.settings.review, options.by)
+    return freeze_release(store, options.release, reviewed_only=options.reviewed_only, by=by)
 
 
 def _selected(release: Release, options: ExportOptions) -> list[ReleasedCase]:

@@ -60,6 +60,7 @@ def give(
         mask=answer.mask,
         linked=answer.linked,
         voxels_changed=answer.voxels_changed,
+        verified=here.verified,
     )
     try:
         give_verdict(here.store, verdict, now=now)

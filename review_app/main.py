@@ -45,9 +45,8 @@ def _bar(here: Desk, view: str) -> None:
                 on_click=go_to,
                 args=(name,),
             )
-        st.html(
-            f'<span class="who">reader <b>{html.escape(here.reader)}</b> (name not verified)</span>'
-        )
+        doubt = "" if here.verified else " (name not verified)"
+        st.html(f'<span class="who">reader <b>{html.escape(here.reader)}</b>{doubt}</span>')
 
 
 def _show_notes() -> None:

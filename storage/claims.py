@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import duckdb
 
 from configs.errors import ConflictError
+from storage.roles import Action, check_allowed
 from storage.store import Store
 
 Connection = duckdb.DuckDBPyConnection
@@ -35,9 +36,13 @@ def claim_items(
     Returns:
         Structure -> expiry of what the reader holds now; a structure that somebody else holds is
         not in it.
+
+    Raises:
+        AccessError: The reader may not judge.
     """
     with store.transaction() as transaction:
         connection = transaction.connection
+        check_allowed(connection, reader, Action.CLAIM)
         held = _live(connection, case_id, now)
         mine = [name for name in structures if held.get(name, reader) == reader]
         _drop(connection, case_id, mine)

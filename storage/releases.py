@@ -24,6 +24,7 @@ from configs.taxonomy import load_taxonomy
 from storage.canonical_json import JsonObject, sha256_hex, to_bytes
 from storage.labels import LabelVersion, current_labels
 from storage.predictions import CONSENSUS, row_box
+from storage.readers import Actor
 from storage.released_labels import (
     LeftOut,
     ReleasedCase,
@@ -32,6 +33,7 @@ from storage.released_labels import (
     Review,
     case_from_json,
 )
+from storage.roles import Action, check_allowed
 from storage.store import Store
 
 Connection = duckdb.DuckDBPyConnection
@@ -74,7 +76,11 @@ class ReleaseRow:
 
 
 def freeze_release(
-    store: Store, name: str | None = None, *, reviewed_only: bool = False
+    store: Store,
+    name: str | None = None,
+    *,
+    reviewed_only: bool = False,
+    by: Actor | None = None,
 ) -> Release:
     """Freeze the labels as they are now; equal content is one release, frozen once.
 
@@ -82,15 +88,18 @@ def freeze_release(
         store: The workspace.
         name: What to call it; its id when left out.
         reviewed_only: Leave out what nobody judged as a whole.
+        by: Who freezes: an admin, once somebody is registered.
 
     Returns:
         The release, under the name that it was first frozen with.
 
     Raises:
+        AccessError: Who freezes is no admin.
         UsageError: There is nothing to release, or the name stands for other content.
     """
     with store.transaction() as transaction:
         connection = transaction.connection
+        check_allowed(connection, by and by.name, Action.RELEASE)
         cases = _current_cases(store, connection, reviewed_only=reviewed_only)
         if not cases:
             what = "judged" if reviewed_only else "annotated"
@@ -104,7 +113,12 @@ def freeze_release(
         head_hash = _head_hash(connection)
         line = transaction.record_with_object(
             "release.frozen",
-            {"release_id": release_id, "name": name, "head_hash": head_hash},
+            {
+                "release_id": release_id,
+                "name": name,
+                "head_hash": head_hash,
+                "by": by and by.name,
+            },
             key="items",
             content=content,
         )

@@ -22,6 +22,7 @@ from storage.predictions import (
     masks_of_case,
 )
 from storage.review_queue import ReviewItem, items_of_case
+from storage.roles import Action, check_allowed
 from storage.store import Store
 
 Connection = duckdb.DuckDBPyConnection
@@ -73,10 +74,12 @@ def read_case(store: Store, case_id: str, *, reader: str, now: datetime) -> Revi
     altogether.
 
     Raises:
+        AccessError: The reader is not registered where others are.
         UsageError: No such case, or nobody annotated it.
         StorageError: The workspace is locked or damaged.
     """
     with store.read() as connection:
+        check_allowed(connection, reader, Action.LOOK)
         case = case_row(connection, case_id)
         prediction_id = _prediction(connection, case_id)
         hidden = _unread(connection, case_id, reader)

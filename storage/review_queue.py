@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import duckdb
 
 from storage.open_readings import UNREAD
+from storage.roles import Action, check_allowed
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -145,7 +146,11 @@ def queue_page(
         now: The time, UTC without a zone; claims that expired by then hold nothing.
         limit: Items on the page.
         offset: Matching items on the pages before.
+
+    Raises:
+        AccessError: The reader is not registered where others are.
     """
+    check_allowed(connection, reader, Action.LOOK)
     filters = {
         "reader": reader,
         "now": now,

@@ -16,6 +16,7 @@ from storage.claims import check_claim, drop_claim
 from storage.label_projection import version_id
 from storage.labels import ABSENT, LabelMask, base_of, version_json
 from storage.readers import check_reader
+from storage.roles import Action, check_allowed
 from storage.store import Store, Transaction
 
 Connection = duckdb.DuckDBPyConnection
@@ -58,6 +59,7 @@ class Verdict:
             which sees none.
         request_id: Made by the page once a click; a repeated request is answered, not recorded
             again.
+        verified: A login vouches for the reader's name.
         opened_at: When the reader opened the item, UTC without a zone.
         active_s: Seconds of work on it, idle time left out.
         mask: The corrected or independently drawn mask; its object is stored already.
@@ -78,6 +80,7 @@ class Verdict:
     mask: LabelMask | None = None
     linked: Mapping[str, LinkedMask] = field(default_factory=dict)
     voxels_changed: int = 0
+    verified: bool = False
 
     def __post_init__(self) -> None:
         if self.verdict not in get_args(VerdictKind):
@@ -123,6 +126,7 @@ def give_verdict(store: Store, verdict: Verdict, *, now: datetime) -> GivenVerdi
         now: The time that the claim must outlast, UTC without a zone.
 
     Raises:
+        AccessError: The reader's role does not allow it.
         ConflictError: The claim is missing, expired or another reader's; or a base version, the
             structure's or a neighbour's, is not the newest any more. Nothing is written.
         UsageError: Structure, case or assignment is unknown.
@@ -142,6 +146,7 @@ def give_verdicts(
         now: As for ``give_verdict``.
 
     Raises:
+        AccessError: As ``give_verdict``; nothing is written.
         ConflictError: As ``give_verdict``; what was said before the verdict that is refused stands.
         UsageError: As ``give_verdict``; an unknown structure is found before anything is written.
     """
@@ -150,6 +155,9 @@ def give_verdicts(
         for structure in (verdict.structure, *verdict.linked):
             _ = taxonomy[structure]
     with store.transaction() as transaction:
+        for verdict in verdicts:
+            action = Action.JUDGE if verdict.reading == "review" else Action.READ
+            check_allowed(transaction.connection, verdict.reader, action)
         return [_give(transaction, verdict, now) for verdict in verdicts]
 
 
@@ -258,5 +266,6 @@ def _facts(verdict: Verdict, versions: list[JsonObject]) -> JsonObject:
         "opened_at": verdict.opened_at.isoformat(),
         "active_s": round(verdict.active_s, 1),
         "voxels_changed": verdict.voxels_changed,
+        "verified": verdict.verified,
         "versions": versions,
     }
