@@ -162,6 +162,9 @@ def release(
     reviewed_only: Annotated[
         bool, typer.Option("--reviewed-only", help="Leave out what nobody judged.")
     ] = False,
+    require_approval: Annotated[
+        bool, typer.Option("--require-approval", help="Leave out what no second reader approved.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Freeze the labels as they are now under a name; without a name, list the releases.
@@ -179,7 +182,9 @@ def release(
         (print_json if as_json else print_releases)(rows)
         return
     by = who_acts(store.settings.review, acting)
-    frozen = freeze_release(store, name, reviewed_only=reviewed_only, by=by)
+    frozen = freeze_release(
+        store, name, reviewed_only=reviewed_only, require_approval=require_approval, by=by
+    )
     print_frozen(frozen, as_json=as_json)
 
 
@@ -207,6 +212,10 @@ def export(
     reviewed_only: Annotated[
         bool, typer.Option("--reviewed-only", help="When freezing now, only what was judged.")
     ] = False,
+    require_approval: Annotated[
+        bool,
+        typer.Option("--require-approval", help="Only what was approved by two."),
+    ] = False,
     ct: Annotated[
         Literal["copy", "link", "none"],
         typer.Option(
@@ -232,6 +241,7 @@ def export(
         layout=layout,
         release=release,
         reviewed_only=reviewed_only,
+        require_approval=require_approval,
         structures=tuple(structure or ()),
         cases=tuple(case or ()),
         ct=ct,
