@@ -220,4 +220,12 @@ def _history(case: ReviewCase, line: StructureLine) -> None:
                 f'<p class="soft"><code>{html.escape(one.version_id)}</code> {what}, '
                 f"{html.escape(one.source)}{linked}, {one.recorded_at:%Y-%m-%d %H:%M} UTC</p>"
             )
+        if versions:
+            st.button(
+                "Compare versions",
+                key="compare-versions",
+                on_click=go_to,
+                args=("versions",),
+                kwargs={"case": case.case.case_id, "structure": line.structure},
+            )
     st.button("Back to the queue", key="back", on_click=go_to, args=("queue",))

@@ -221,5 +221,5 @@ def test_stranger_sees_no_page_once_readers_are_registered(made, view):
     app = run(view=view, case=made.case_ids[0])
 
     assert "'anna' is none" in app.error[0].value
-    assert len(app.get("imgs")) == 0
+    assert len(app.get("image")) == 0
     assert not [key for key in keys(app) if not key.startswith("go-")]
