@@ -16,7 +16,7 @@ import duckdb
 from configs.errors import AccessError, ConflictError, UsageError
 from storage.open_readings import UNREAD
 from storage.readers import Actor
-from storage.roles import Action, check_allowed
+from storage.roles import Action, check_allowed, registered_roles
 from storage.store import Store, Transaction
 
 Connection = duckdb.DuckDBPyConnection
@@ -26,13 +26,29 @@ ReviewState = Literal["submitted", "approved", "returned", "deferred"]
 
 _LONGEST_COMMENT = 2000
 
-# Rows of verdicts in `s` that are the work of $reader.
-OWN_WORK = """
-    (s.reader = $reader OR EXISTS (
-        SELECT 1 FROM label_versions w
-        JOIN label_versions m ON m.case_id = w.case_id AND m.structure = w.structure
-        WHERE w.verdict_id = s.verdict_id AND m.reading = 'review' AND m.seq < w.seq
-          AND m.source = 'reader:' || $reader AND m.object IS NOT DISTINCT FROM w.object))
+# The table `own` of verdicts that are the work of $reader, of $case or of all cases when NULL.
+_OWN = """
+    own AS (
+        SELECT verdict_id FROM verdicts
+        WHERE reader = $reader AND ($case IS NULL OR case_id = $case)
+        UNION
+        SELECT w.verdict_id FROM label_versions w
+        JOIN (
+            SELECT case_id, structure, object, seq FROM label_versions
+            WHERE reading = 'review' AND source = 'reader:' || $reader
+              AND ($case IS NULL OR case_id = $case)
+        ) m ON m.case_id = w.case_id AND m.structure = w.structure
+        WHERE m.seq < w.seq AND m.object IS NOT DISTINCT FROM w.object
+    )
+"""
+# Returned verdicts that no newer review has taken the place of; asked from the few decisions.
+_RETURNED = """
+    SELECT v.case_id, v.structure, v.reader, a.reviewer, a.comment, a.kept_until,
+           a.recorded_at AS decided_at
+    FROM current_decisions a JOIN verdicts v ON v.verdict_id = a.verdict_id
+    ANTI JOIN verdicts n ON n.case_id = v.case_id AND n.structure = v.structure
+                        AND n.reading = 'review' AND n.seq > v.seq
+    WHERE a.outcome = 'returned'
 """
 
 
@@ -177,8 +193,8 @@ def _raise_outdated(connection: Connection, verdict_id: str) -> None:
 
 def _check_not_own(connection: Connection, decision: Decision) -> None:
     row = connection.execute(
-        f"SELECT count(*) FROM verdicts s WHERE verdict_id = $verdict AND {OWN_WORK}",  # noqa: S608 our literal
-        {"verdict": decision.verdict_id, "reader": decision.by.name},
+        f"WITH {_OWN} SELECT count(*) FROM own WHERE verdict_id = $verdict",  # noqa: S608 our literal
+        {"verdict": decision.verdict_id, "reader": decision.by.name, "case": None},
     ).fetchone()
     if row and row[0]:
         raise AccessError(
@@ -214,14 +230,16 @@ def waiting_for_approval(connection: Connection, *, reader: str, limit: int) -> 
     Own work is left out, and what the reader is still to read without seeing the AI's mask.
     """
     rows = connection.execute(
-        f"""WITH {UNREAD}
+        f"""WITH {UNREAD}, {_OWN}
             SELECT v.verdict_id, v.case_id, v.structure, v.verdict, v.reader, v.tags,
                    v.voxels_changed, v.recorded_at, count(*) OVER ()
-            FROM (SELECT * FROM review_states s WHERE state = 'submitted' AND NOT {OWN_WORK}) s
-            JOIN verdicts v ON v.verdict_id = s.verdict_id
-            ANTI JOIN unread u ON u.case_id = s.case_id AND u.structure = s.structure
+            FROM current_verdicts v
+            ANTI JOIN decisions d ON d.verdict_id = v.verdict_id
+            ANTI JOIN own ON own.verdict_id = v.verdict_id
+            ANTI JOIN unread u ON u.case_id = v.case_id AND u.structure = v.structure
+            WHERE v.verdict <> 'defer'
             ORDER BY v.seq LIMIT $limit""",  # noqa: S608 literals of storage
-        {"reader": reader, "limit": limit},
+        {"reader": reader, "limit": limit, "case": None},
     ).fetchall()
     items = tuple(
         Submission(verdict_id, case_id, structure, verdict, by, tuple(tags), changed, given_at)
@@ -233,8 +251,8 @@ def waiting_for_approval(connection: Connection, *, reader: str, limit: int) -> 
 def returned_items(connection: Connection, *, reader: str) -> tuple[ReturnedItem, ...]:
     """Return what a reader is to judge again, the oldest return first."""
     rows = connection.execute(
-        """SELECT case_id, structure, reviewer, comment, decided_at, kept_until FROM review_states
-           WHERE state = 'returned' AND reader = ? ORDER BY decided_at, structure""",
+        f"""SELECT case_id, structure, reviewer, comment, decided_at, kept_until
+            FROM ({_RETURNED}) WHERE reader = ? ORDER BY decided_at, structure""",  # noqa: S608 our literal
         [reader],
     ).fetchall()
     return tuple(ReturnedItem(*row) for row in rows)
@@ -245,18 +263,18 @@ def kept_for_others(
 ) -> dict[str, str]:
     """Return structure -> reader of what was returned to somebody else, who has it first."""
     rows = connection.execute(
-        """SELECT structure, reader FROM review_states
-           WHERE case_id = $case AND state = 'returned' AND reader <> $reader
-             AND kept_until > $now AND author_stays""",
+        f"""SELECT structure, reader FROM ({_RETURNED})
+            WHERE case_id = $case AND reader <> $reader AND kept_until > $now""",  # noqa: S608 our literal
         {"case": case_id, "reader": reader, "now": now},
     ).fetchall()
-    return dict(rows)
+    roles = registered_roles(connection) if rows else {}
+    return {structure: by for structure, by in rows if not roles or by in roles}
 
 
-def own_structures(connection: Connection, case_id: str, *, reader: str) -> set[str]:
-    """Return the structures of a case whose last review is the reader's own work."""
+def own_verdicts(connection: Connection, case_id: str, *, reader: str) -> set[str]:
+    """Return the verdicts of a case that are the reader's own work."""
     rows = connection.execute(
-        f"SELECT structure FROM review_states s WHERE case_id = $case AND {OWN_WORK}",  # noqa: S608 our literal
+        f"WITH {_OWN} SELECT verdict_id FROM own",  # noqa: S608 our literal
         {"case": case_id, "reader": reader},
     ).fetchall()
     return {row[0] for row in rows}

@@ -10,7 +10,7 @@ import duckdb
 
 from configs.errors import UsageError
 from configs.taxonomy import load_taxonomy
-from storage.approvals import ReviewState, own_structures
+from storage.approvals import ReviewState, own_verdicts
 from storage.cases import CaseRow, case_row
 from storage.grid import Grid
 from storage.labels import LabelMask, LabelVersion, bases_of, versions_of_case
@@ -139,13 +139,12 @@ def _verdicts(
     connection: Connection, case_id: str, hidden: set[str], reader: str
 ) -> dict[str, JudgedVerdict]:
     rows = connection.execute(
-        """SELECT d.structure, d.verdict, d.reader, d.tags, d.recorded_at, d.verdict_id, s.state,
-                  s.decision_id, s.reviewer, s.comment
-           FROM current_verdicts d JOIN review_states s ON s.verdict_id = d.verdict_id
-           WHERE d.case_id = $case AND s.case_id = $case""",
-        {"case": case_id},
+        """SELECT structure, verdict, reader, tags, given_at, verdict_id, state, decision_id,
+                  reviewer, comment
+           FROM review_states WHERE case_id = ?""",
+        [case_id],
     ).fetchall()
-    own = own_structures(connection, case_id, reader=reader)
+    own = own_verdicts(connection, case_id, reader=reader)
     return {
         row[0]: JudgedVerdict(
             verdict=row[1],
@@ -157,7 +156,7 @@ def _verdicts(
             decision_id=row[7],
             decided_by=row[8],
             comment=row[9],
-            is_own=row[0] in own,
+            is_own=row[5] in own,
         )
         for row in rows
         if row[0] not in hidden

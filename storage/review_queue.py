@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import duckdb
 
 from storage.open_readings import UNREAD
-from storage.roles import Action, check_allowed
+from storage.roles import Action, check_allowed, registered_roles
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -91,6 +91,10 @@ _EVERY_POSITION = 2**31 - 1
 # again by its reader, as long as it is kept for that reader who is still here, then by anybody.
 # What this reader is to read without seeing the AI's mask is left out: a look at it here would
 # spoil that reading.
+_KEPT_FOR = """
+    CASE WHEN r.kept_until > $now AND (len($registered) = 0 OR list_contains($registered, d.reader))
+         THEN d.reader END
+"""
 _ITEMS = f"""
     WITH {UNREAD},
     live AS (SELECT case_id, structure, reader FROM claims WHERE expires_at > $now),
@@ -101,13 +105,6 @@ _ITEMS = f"""
     returned AS (
         SELECT verdict_id, reviewer, kept_until FROM current_decisions WHERE outcome = 'returned'
     ),
-    here AS (SELECT reader FROM current_readers),
-    kept AS (
-        SELECT d.case_id, d.structure, d.reader
-        FROM returned r JOIN current_verdicts d ON d.verdict_id = r.verdict_id
-        WHERE d.reader <> $reader AND r.kept_until > $now
-          AND (d.reader IN (FROM here) OR NOT EXISTS (FROM here))
-    ),
     items AS (
         SELECT q.position, q.kind, q.case_id, q.structure, q.risk, q.reason, q.prediction_id,
                CASE
@@ -116,18 +113,17 @@ _ITEMS = f"""
                    WHEN r.verdict_id IS NULL AND d.verdict = 'reject'
                         AND (d.base_version LIKE 'v-%' OR d.base_version = q.prediction_id)
                         THEN 'done'
-                   WHEN l.reader <> $reader OR k.reader IS NOT NULL THEN 'held'
+                   WHEN coalesce(l.reader, {_KEPT_FOR}) <> $reader THEN 'held'
                    WHEN l.reader = $reader THEN 'mine'
                    WHEN d.verdict = 'defer' AND o.case_id IS NOT NULL THEN 'deferred'
                    ELSE 'open'
                END AS status,
-               coalesce(l.reader, k.reader) AS holder, d.verdict, d.reader AS verdict_by,
+               coalesce(l.reader, {_KEPT_FOR}) AS holder, d.verdict, d.reader AS verdict_by,
                r.reviewer AS returned_by, q.ranked_at
         FROM current_queue q
         LEFT JOIN live l ON l.case_id = q.case_id AND l.structure = q.structure
         LEFT JOIN current_verdicts d ON d.case_id = q.case_id AND d.structure = q.structure
         LEFT JOIN returned r ON r.verdict_id = d.verdict_id
-        LEFT JOIN kept k ON k.case_id = q.case_id AND k.structure = q.structure
         LEFT JOIN undecided o ON o.case_id = q.case_id AND o.structure = q.structure
         ANTI JOIN unread u ON u.case_id = q.case_id AND u.structure = q.structure
     )
@@ -170,8 +166,7 @@ def queue_page(
     """
     check_allowed(connection, reader, Action.LOOK)
     filters = {
-        "reader": reader,
-        "now": now,
+        **_eyes(connection, reader, now),
         "statuses": list(wanted.statuses),
         "structures": None if wanted.structures is None else list(wanted.structures),
         "kind": wanted.kind,
@@ -219,6 +214,11 @@ def _page_items(
     return items
 
 
+def _eyes(connection: Connection, reader: str, now: datetime) -> dict[str, object]:
+    """Return with whose eyes, and when, the items are seen."""
+    return {"reader": reader, "now": now, "registered": list(registered_roles(connection))}
+
+
 def items_of_case(
     connection: Connection, case_id: str, *, reader: str, now: datetime
 ) -> list[ReviewItem]:
@@ -226,7 +226,7 @@ def items_of_case(
     rows = connection.execute(
         f"""{_ITEMS} SELECT {_COLUMNS} FROM items WHERE case_id = $case
             ORDER BY kind = 'possibly_missed', position""",  # noqa: S608 literals of storage
-        {"reader": reader, "now": now, "case": case_id},
+        {**_eyes(connection, reader, now), "case": case_id},
     ).fetchall()
     return [ReviewItem(*row) for row in rows]
 
@@ -243,6 +243,6 @@ def next_open_case(
             WHERE status IN ('open', 'mine') AND ($after IS NULL OR case_id <> $after)
             ORDER BY (returned_by IS NOT NULL AND verdict_by = $reader) DESC,
                      kind = 'possibly_missed', position LIMIT 1""",  # noqa: S608 literals of storage
-        {"reader": reader, "now": now, "after": after},
+        {**_eyes(connection, reader, now), "after": after},
     ).fetchone()
     return row[0] if row else None

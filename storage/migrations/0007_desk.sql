@@ -44,10 +44,8 @@ QUALIFY row_number() OVER (PARTITION BY verdict_id ORDER BY seq DESC) = 1;
 
 -- Where the last review of each structure stands. What could not be decided is not submitted.
 CREATE VIEW review_states AS
-SELECT d.case_id, d.structure, d.verdict_id, d.verdict, d.reader, d.recorded_at,
+SELECT d.case_id, d.structure, d.verdict_id, d.verdict, d.reader, d.tags, d.recorded_at AS given_at,
        CASE WHEN d.verdict = 'defer' THEN 'deferred'
             ELSE coalesce(a.outcome, 'submitted') END AS state,
-       a.decision_id, a.reviewer, a.comment, a.kept_until, a.recorded_at AS decided_at,
-       (SELECT count(*) FROM current_readers) = 0
-           OR EXISTS (SELECT 1 FROM current_readers r WHERE r.reader = d.reader) AS author_stays
+       a.decision_id, a.reviewer, a.comment, a.kept_until, a.recorded_at AS decided_at
 FROM current_verdicts d LEFT JOIN current_decisions a ON a.verdict_id = d.verdict_id;

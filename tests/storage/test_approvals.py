@@ -155,7 +155,7 @@ def test_returned_verdict_trains_nothing_and_is_open_for_its_reader_first(made, 
     give_back(made)
 
     assert trained(made, approved_only=False) == set()
-    assert state(made) == ("open", None, "ben")
+    assert state(made) == ("open", "anna", "ben")
     assert state(made, "cleo") == ("held", "anna", "ben")
     assert state(made, "cleo", now=NOW + KEPT) == ("open", None, "ben")
     with made.store.read() as connection:
