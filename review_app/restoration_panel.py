@@ -23,17 +23,17 @@ _CHOSEN = "restoring"
 
 
 def show_restoration(
-    here: Desk, case: ReviewCase, structure: Structure, choice: VersionChoice
+    here: Desk, case: ReviewCase, structure: Structure, choice: VersionChoice, *, side: str
 ) -> None:
     """Draw the way back to one version; nothing is worked out before the reader asks for it."""
-    item = (case.case.case_id, structure.name, choice.label_id)
+    item = (case.case.case_id, structure.name, choice.label_id, side)
     if choice.mask == case.bases[structure.name][1]:
-        st.html('<p class="soft">The label now.</p>')
+        st.html(f'<p class="soft">{side}: the label now.</p>')
         return
     if st.session_state.get(_CHOSEN) != item:
         st.button(
-            "Bring this one back",
-            key=f"restore-{choice.label_id}",
+            f"Bring the {side.lower()} one back",
+            key=f"restore-{side}-{choice.label_id}",
             on_click=st.session_state.update,
             kwargs={_CHOSEN: item},
         )

@@ -16,8 +16,8 @@ from storage.label_masks import read_label_crop
 from storage.labels import LabelMask
 from storage.objects import ObjectStore
 
-ADDED_RGB, REMOVED_RGB = (86, 180, 233), (230, 159, 0)
 _LINE_PX = 2
+_SHADE = 200
 _PANEL_PX = 560
 _AXIAL = 2
 
@@ -82,7 +82,7 @@ def pair_pngs(
     window_hu: tuple[float, float],
     margin_mm: float,
 ) -> tuple[bytes, bytes]:
-    """Return one axial slice twice, each with one mask and what the other lacks of it.
+    """Return one axial slice twice, each with one mask, shaded where the other lacks it.
 
     Args:
         pair: The masks.
@@ -98,24 +98,16 @@ def pair_pngs(
     )
     i, j = ((low + high) // 2 for low, high in region[:2])
     pngs = []
-    for mask, other, colour in (
-        (pair.first, pair.second, REMOVED_RGB),
-        (pair.second, pair.first, ADDED_RGB),
-    ):
+    for mask, other in ((pair.first, pair.second), (pair.second, pair.first)):
+        alone = (mask & ~other).astype(np.uint8) * np.uint8(_SHADE)
         view = SliceView(
             hu_ras=image.hu_ras,
             spacing_mm=grid.ras_spacing_mm,
             view_ras=region,
             cursor=(i, j, slice_index),
             window_hu=window_hu,
-            contours=[
-                Contour(_crop(mask & ~other, pair.box_ras), colour, _LINE_PX),
-                Contour(_crop(mask, pair.box_ras), rgb, _LINE_PX),
-            ],
+            contours=[Contour(MaskCrop(mask.astype(np.uint8), pair.box_ras), rgb, _LINE_PX)],
+            heat=MaskCrop(alone, pair.box_ras),
         )
         pngs.append(slice_png(view, "axial", panel_px=_PANEL_PX))
     return pngs[0], pngs[1]
-
-
-def _crop(mask: Mask, box_ras: Box) -> MaskCrop:
-    return MaskCrop(mask.astype(np.uint8), box_ras)

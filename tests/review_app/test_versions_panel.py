@@ -13,7 +13,7 @@ from review_app import case_images, session
 from review_app.case_images import ct_of
 from review_app.session import utc_now
 from review_app.version_choices import default_pair, version_choices
-from review_app.version_pair import ADDED_RGB, REMOVED_RGB, pair_pngs, version_pair
+from review_app.version_pair import pair_pngs, version_pair
 from storage.claims import claim_items
 from storage.label_masks import read_label
 from storage.labels import ABSENT
@@ -105,7 +105,7 @@ def test_same_mask_under_a_later_name_says_so_and_is_not_compared_at_first(made,
     assert default_pair(liver) == (liver[0].label_id, liver[1].label_id)
 
 
-def test_pair_starts_where_most_differs_and_outlines_what_the_other_lacks(made, masks):
+def test_pair_starts_where_most_differs_and_shades_what_the_other_lacks(made, masks):
     case, (wide, narrow) = shown(made), masks
     store, shape = made.store, case.grid.ras_shape
     first, second = (read_label(store.objects, mask, shape) for mask in masks)
@@ -114,7 +114,7 @@ def test_pair_starts_where_most_differs_and_outlines_what_the_other_lacks(made, 
     changed = np.count_nonzero(first ^ second, axis=(0, 1))
     assert changed[pair.start_slice] == changed.max() > 0
     left, right = (
-        {tuple(pixel) for pixel in np.asarray(Image.open(io.BytesIO(png))).reshape(-1, 3)}
+        np.asarray(Image.open(io.BytesIO(png))).astype(int)
         for png in pair_pngs(
             pair,
             ct_of(store, case.case),
@@ -124,10 +124,13 @@ def test_pair_starts_where_most_differs_and_outlines_what_the_other_lacks(made, 
             margin_mm=20.0,
         )
     )
-    # The narrow mask lies inside the wide one: nothing is on the right alone.
-    assert {RGB, REMOVED_RGB} <= left
-    assert RGB in right
-    assert ADDED_RGB not in right
+    for picture in (left, right):
+        assert (picture == RGB).all(axis=2).any()
+    # The shade is the only thing redder than green by so much. The narrow mask lies inside the wide
+    # one: nothing is on the right alone.
+    redder = [np.count_nonzero(picture[..., 0] - picture[..., 1] > 50) for picture in (left, right)]
+    assert redder[0] > 1000
+    assert redder[1] == 0
 
 
 def test_pair_of_two_absent_labels_starts_in_the_middle(made):
@@ -144,8 +147,8 @@ def test_page_compares_and_is_reached_from_the_case_page(made, masks):
 
     volumes = [mask.voxels * 45 / 1000 for mask in masks]
     assert f"{volumes[0]:.1f} mL" in texts(app)
-    assert f"removed {volumes[0] - volumes[1]:.2f} mL" in texts(app)
-    assert "added 0.00 mL" in texts(app)
+    assert f"Removed on the right</td><td><b>{volumes[0] - volumes[1]:.2f} mL" in texts(app)
+    assert "Added on the right</td><td><b>0.00 mL" in texts(app)
     assert len(app.get("image")) == 2
     press(app, "back-to-case")
     assert f"accept-{made.case_ids[0]}-liver" in keys(app)
@@ -159,7 +162,7 @@ def test_older_version_is_brought_back_and_takes_from_the_neighbour_as_ticked(ma
     wide, _ = masks
     older = shown(made).versions[0]
     app = run(made)
-    press(app, f"restore-{older.version_id}")
+    press(app, f"restore-Left-{older.version_id}")
     assert "overlaps a neighbour" in texts(app)
     before = shown(made).bases["stomach"]
 
@@ -178,7 +181,7 @@ def test_older_version_is_brought_back_and_takes_from_the_neighbour_as_ticked(ma
 def test_neighbour_that_is_not_ticked_stays_as_it_is(made, masks):
     older = shown(made).versions[0]
     app = run(made)
-    press(app, f"restore-{older.version_id}")
+    press(app, f"restore-Left-{older.version_id}")
     before = shown(made).bases["stomach"]
     app.checkbox(key=f"take-{older.version_id}-stomach").uncheck().run()
 
@@ -191,7 +194,7 @@ def test_neighbour_that_is_not_ticked_stays_as_it_is(made, masks):
 def test_what_another_reader_holds_is_not_brought_back(made, masks, readings):
     older = shown(made).versions[0]
     app = run(made)
-    press(app, f"restore-{older.version_id}")
+    press(app, f"restore-Left-{older.version_id}")
     now = utc_now()
     lease = session.desk().lease
     claim_items(made.store, made.case_ids[0], ["liver"], reader="cleo", now=now, lease=lease)
@@ -205,7 +208,7 @@ def test_what_another_reader_holds_is_not_brought_back(made, masks, readings):
 def test_change_meanwhile_is_a_conflict_once_and_leaves_the_item_free(made, masks, readings):
     older = shown(made).versions[0]
     app = run(made)
-    press(app, f"restore-{older.version_id}")
+    press(app, f"restore-Left-{older.version_id}")
     readings.review(made.case_ids[0], "liver", "absent", reader="cleo")
 
     press(app, f"record-restore-{older.version_id}")
@@ -214,4 +217,17 @@ def test_change_meanwhile_is_a_conflict_once_and_leaves_the_item_free(made, mask
     assert shown(made).held_until == {}
 
     press(app, f"record-restore-{older.version_id}")
+    assert shown(made).bases["liver"][1] == masks[0]
+
+
+def test_same_version_on_both_sides_is_brought_back_from_either(made, masks):
+    older = shown(made).versions[0]
+    app = run(made)
+    item = f"{made.case_ids[0]}-liver"
+    app.selectbox(key=f"version-Right-{item}").set_value(older.version_id).run()
+    assert "Slices that differ</td><td><b>0<" in texts(app)
+
+    press(app, f"restore-Right-{older.version_id}")
+    press(app, f"record-restore-{older.version_id}")
+
     assert shown(made).bases["liver"][1] == masks[0]
