@@ -1,15 +1,18 @@
 """Roles and approval on the pages, without a browser."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
 from streamlit.testing.v1 import AppTest
 
 import review_app
 from review_app import session
+from review_app.downloads import GRANTS, send_file
 from review_app.session import utc_now
 from storage.approvals import Decision, decide
-from storage.reader_registry import register_reader
+from storage.reader_registry import register_reader, remove_reader
 from storage.readers import Actor
 from storage.review_case import read_case
 from storage.roles import Role
@@ -159,3 +162,24 @@ def test_returned_item_is_on_top_for_its_reader_with_the_comment_as_text(made, r
 
 def test_open_workspace_says_that_everybody_may_do_everything(made):
     assert "may do everything, under any name" in texts(run())
+
+
+def fetched(address):
+    scope = {"type": "http", "path_params": {"token": address.rsplit("/", 1)[1]}, "headers": []}
+    answer = asyncio.run(send_file(Request(scope)))
+    return answer.status_code, bytes(answer.body)
+
+
+def test_address_of_a_file_is_worth_nothing_once_its_reader_is_removed(made):
+    ada = Actor("ada")
+    register_reader(made.store, "ada", Role.ADMIN, by=None)
+    register_reader(made.store, "ben", Role.ANNOTATOR, by=ada)
+    case_id = made.case_ids[0]
+    address = GRANTS.offer(reader="ben", case_id=case_id, file_name="a.nii.gz", make=lambda: b"CT")
+    assert fetched(address) == (200, b"CT")
+
+    remove_reader(made.store, "ben", by=ada)
+
+    status, body = fetched(address)
+    assert status == 403
+    assert b"CT" not in body
