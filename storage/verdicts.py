@@ -98,6 +98,8 @@ class Verdict:
             raise UsageError(f"only `correct` changes neighbours, got {self.verdict}")
         if self.restores is not None and self.verdict not in ("correct", "absent"):
             raise UsageError(f"only `correct` or `absent` brings a label back, got {self.verdict}")
+        if self.restores is not None and self.reading != "review":
+            raise UsageError(f"only a review brings a label back, got {self.reading}")
         if not self.active_s >= 0 or self.voxels_changed < 0:
             raise UsageError(
                 f"active_s and voxels_changed must not be negative, got {self.active_s} and "

@@ -112,17 +112,6 @@ def test_return_without_a_comment_writes_nothing_and_says_so(made, readings):
     assert (given(made).state, given(made).comment) == ("returned", "<b>dome</b> is cut")
 
 
-def test_decision_on_a_verdict_that_is_not_the_last_any_more_writes_nothing(made, readings):
-    readings.review(made.case_ids[0], "liver", "accept")
-    app = run(view="case", case=made.case_ids[0], structure="liver")
-    readings.review(made.case_ids[0], "liver", "absent", reader="cleo")
-
-    press(app, f"approved-{made.case_ids[0]}-liver")
-
-    assert "newer verdict" in texts(app)
-    assert given(made).state == "submitted"
-
-
 def test_own_work_waits_for_somebody_else(made, readings):
     readings.review(made.case_ids[0], "liver", "accept", reader="ben")
 
@@ -138,12 +127,9 @@ def test_annotator_is_offered_no_approval(made, readings):
     register_reader(made.store, "ben", Role.ANNOTATOR, by=Actor("ada"))
 
     queue = run()
-    case = run(view="case", case=made.case_ids[0], structure="liver")
 
     assert "You are registered as annotator." in texts(queue)
     assert not queue.toggle
-    assert "waits for a reviewer" in texts(case)
-    assert not keys(case, "approved-")
 
 
 def test_returned_item_is_on_top_for_its_reader_with_the_comment_as_text(made, readings):

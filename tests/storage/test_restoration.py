@@ -131,6 +131,8 @@ def test_label_that_is_not_what_it_says_it_brings_back_is_refused(
 def test_only_a_new_label_brings_one_back(made, corrected):
     with pytest.raises(UsageError, match="brings a label back"):
         bring_back(made, history(made)[0].version_id, None, verdict="reject")
+    with pytest.raises(UsageError, match="only a review"):
+        bring_back(made, history(made)[0].version_id, corrected[0], reading="independent")
 
 
 def test_label_brought_back_after_another_change_is_a_conflict(made, corrected):
