@@ -28,7 +28,7 @@ BEN = Actor("ben")
 
 @pytest.fixture
 def made(make_annotated):
-    return make_annotated(cases=2)
+    return make_annotated(cases=1)
 
 
 @pytest.fixture

@@ -29,8 +29,6 @@ MATRIX = {
     "reviewer": "yyyyyynn",
     "admin": "yyyyyyyy",
     "stranger": "nnnnnnnn",
-    "removed": "nnnnnnnn",
-    "of a newer program": "nnnnnnnn",
     "while nobody is registered": "yyyyyyyy",
 }
 
@@ -165,13 +163,6 @@ def as_registered(made, kind):
     register_reader(made.store, "ada", Role.ADMIN, by=None)
     if kind in list(Role):
         register_reader(made.store, "who", Role(kind), by=ADA)
-    if kind == "removed":
-        register_reader(made.store, "who", Role.ADMIN, by=ADA)
-        remove_reader(made.store, "who", by=ADA)
-    if kind == "of a newer program":
-        facts = {"reader": "who", "role": "owner", "by": "ada", "verified": False}
-        with made.store.transaction() as transaction:
-            transaction.record("reader.registered", facts)
 
 
 def opens(made, door, who):

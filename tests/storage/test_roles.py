@@ -116,6 +116,17 @@ def test_removed_reader_is_refused_but_keeps_verdicts_and_loses_claims(made):
         assert connection.execute("SELECT reader FROM verdicts").fetchall() == [("ben",)]
 
 
+def test_removed_admin_may_do_nothing(made):
+    register_reader(made.store, "ada", Role.ADMIN, by=None)
+    register_reader(made.store, "ben", Role.ADMIN, by=ADMIN)
+    remove_reader(made.store, "ben", by=ADMIN)
+
+    with made.store.read() as connection:
+        for action in Action:
+            with pytest.raises(AccessError, match="'ben' is none"):
+                check_allowed(connection, "ben", action)
+
+
 def test_nobody_is_removed_who_is_not_registered(made):
     with pytest.raises(UsageError, match="registered are: none"):
         remove_reader(made.store, "ben", by=None)
