@@ -50,7 +50,7 @@ INSERT INTO queue_items SELECT 'q', i * {count} + n + 1, 'present', case_id, str
 INSERT INTO verdicts SELECT md5(case_id || structure), case_id, structure, 'review',
        ['accept', 'correct', 'absent', 'reject', 'defer'][1 + i % 5], 'r' || (i % 10)::VARCHAR, [],
        prediction_id, md5(case_id || structure), TIMESTAMP '2026-01-02', 10.0, 0, 10 + i,
-       TIMESTAMP '2026-01-02' FROM c, s WHERE n < {judged};
+       TIMESTAMP '2026-01-02', false, NULL FROM c, s WHERE n < {judged};
 INSERT INTO label_versions SELECT 'v-' || md5(case_id || structure)[:16], 'x', case_id, structure,
        'reader:r1', 'review', false, repeat('0', 64), [0, 9, 0, 9, 0, 9], 9, prediction_id, 10 + i,
        TIMESTAMP '2026-01-02' FROM c, s WHERE n < {judged} AND i % 5 < 3;

@@ -50,6 +50,10 @@ class ConflictError(UsageError):
     """What the caller leans on was changed or is held by somebody else; nothing was written."""
 
 
+class AccessError(UsageError):
+    """Who acts may not do this, or did not say who it is; nothing was written."""
+
+
 class ConfigError(UsageError):
     """A setting or a data file of ``configs`` breaks a rule."""
 

@@ -244,6 +244,8 @@ class ReviewSettings(_Section):
         idle_s: A longer pause between two actions counts as this long in the active time.
         region_margin_mm: What is handed out round a structure for correction in another program.
         cached_cts: CTs that the app keeps in memory, two bytes a voxel each.
+        four_eyes: A second reader approves each verdict; training takes approved ones only.
+        returned_hours: How long a verdict that was returned is nobody's but its reader's.
     """
 
     reader: str = ""
@@ -254,4 +256,6 @@ class ReviewSettings(_Section):
     max_upload_mb: int = Field(default=64, ge=1)
     cached_cts: int = Field(default=2, ge=1)
     page_size: int = Field(default=12, ge=1, le=100)
+    four_eyes: bool = False
+    returned_hours: float = Field(default=48.0, ge=0)
     keys: ReviewKeys = ReviewKeys()

@@ -10,7 +10,7 @@ from configs.errors import UsageError
 from configs.taxonomy import load_taxonomy
 from storage import assignments
 from storage.assignments import Assignment, assign_readings, unseen_cases
-from storage.readers import check_reader
+from storage.readers import check_reader, who_acts
 from storage.store import Store
 
 
@@ -23,6 +23,7 @@ class AssignRequest:
         random: So many cases, drawn with ``seed`` from those of which the reader was assigned or
             reviewed none of the structures.
         allow_seen: Assign what the reader has seen with the AI's mask, too.
+        by: Who assigns; the reader of the settings when left out.
     """
 
     reader: str | None
@@ -31,6 +32,7 @@ class AssignRequest:
     random: int | None = None
     seed: int = 0
     allow_seen: bool = False
+    by: str | None = None
 
 
 def assign(store: Store, request: AssignRequest) -> list[Assignment]:
@@ -52,6 +54,7 @@ def assign(store: Store, request: AssignRequest) -> list[Assignment]:
         case_ids=case_ids,
         structures=request.structures,
         allow_seen=request.allow_seen,
+        by=who_acts(store.settings.review, request.by),
     )
 
 

@@ -10,6 +10,7 @@ import typer
 from flows.boundary import guarded
 from flows.cli_options import (
     HERE,
+    ActingOption,
     JsonOption,
     WorkspaceOption,
     open_store,
@@ -155,10 +156,14 @@ def import_labels(
 @guarded
 def release(
     name: Annotated[str | None, typer.Argument(help="Name for the labels as they are now.")] = None,
+    acting: ActingOption = None,
     workspace: WorkspaceOption = HERE,
     *,
     reviewed_only: Annotated[
         bool, typer.Option("--reviewed-only", help="Leave out what nobody judged.")
+    ] = False,
+    require_approval: Annotated[
+        bool, typer.Option("--require-approval", help="Leave out what no second reader approved.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -167,6 +172,7 @@ def release(
     Example: atlasloop release first
     """
     from flows.label_reports import print_frozen, print_releases
+    from storage.readers import who_acts
     from storage.releases import freeze_release, releases
 
     store = open_store(workspace)
@@ -175,7 +181,10 @@ def release(
             rows = releases(connection)
         (print_json if as_json else print_releases)(rows)
         return
-    frozen = freeze_release(store, name, reviewed_only=reviewed_only)
+    by = who_acts(store.settings.review, acting)
+    frozen = freeze_release(
+        store, name, reviewed_only=reviewed_only, require_approval=require_approval, by=by
+    )
     print_frozen(frozen, as_json=as_json)
 
 
@@ -198,9 +207,14 @@ def export(
     case: Annotated[
         list[str] | None, typer.Option("--case", help="Only this case id; may be repeated.")
     ] = None,
+    acting: ActingOption = None,
     *,
     reviewed_only: Annotated[
         bool, typer.Option("--reviewed-only", help="When freezing now, only what was judged.")
+    ] = False,
+    require_approval: Annotated[
+        bool,
+        typer.Option("--require-approval", help="Only what was approved by two."),
     ] = False,
     ct: Annotated[
         Literal["copy", "link", "none"],
@@ -227,9 +241,11 @@ def export(
         layout=layout,
         release=release,
         reviewed_only=reviewed_only,
+        require_approval=require_approval,
         structures=tuple(structure or ()),
         cases=tuple(case or ()),
         ct=ct,
+        by=acting,
     )
     with shown("export") as advance:
         summary = run(open_store(workspace), out, options, advance=advance)

@@ -18,6 +18,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 DeviceOption = Annotated[
     str | None, typer.Option("-d", "--device", help="auto, cpu, cuda or cuda:N.")
 ]
+ActingOption = Annotated[
+    str | None, typer.Option("--as", help="Who does this; review.reader when left out.")
+]
 PrefectOption = Annotated[
     bool,
     typer.Option("--prefect", help="As a Prefect flow; so too where PREFECT_API_URL is set."),

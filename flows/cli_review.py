@@ -10,6 +10,7 @@ import typer
 from flows.boundary import guarded
 from flows.cli_options import (
     HERE,
+    ActingOption,
     JsonOption,
     WorkspaceOption,
     open_store,
@@ -102,6 +103,7 @@ def assign(
         typer.Option("--random", min=1, help="So many cases that are new to the reader."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice of cases.")] = 0,
+    acting: ActingOption = None,
     workspace: WorkspaceOption = HERE,
     *,
     allow_seen: Annotated[
@@ -130,6 +132,7 @@ def assign(
             random=random,
             seed=seed,
             allow_seen=allow_seen,
+            by=acting,
         )
         title, shown = "Assigned", run(store, request)
     if as_json:

@@ -34,6 +34,7 @@ from storage.grid import Grid
 from storage.label_masks import read_label
 from storage.mask_file import write_uint8_nifti
 from storage.predictions import manifest_grid
+from storage.readers import who_acts
 from storage.released_labels import ReleasedCase
 from storage.releases import Release, freeze_release, read_release
 from storage.store import Store
@@ -52,18 +53,23 @@ class ExportOptions:
         release: Name or id of a release; the labels as they are now when left out. A name that no
             release has yet is given to them.
         reviewed_only: When freezing now, leave out what nobody judged.
+        require_approval: When freezing now, leave out what no second reader approved; a release
+            that was frozen before is refused when it holds such a label.
         structures: Only these; all when empty.
         cases: Only these; all when empty.
         ct: ``copy``: the CT's voxels in a clean file; ``link``: a symbolic link where the source is
             ``.nii.gz``, else a copy; ``none``: labels alone.
+        by: Who freezes a release now; the reader of the settings when left out.
     """
 
     layout: LayoutName
     release: str | None = None
     reviewed_only: bool = False
+    require_approval: bool = False
     structures: tuple[str, ...] = ()
     cases: tuple[str, ...] = ()
     ct: CtMode = "copy"
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,8 @@ class ExportSummary:
         kept: Cases that were complete.
         structures: What the label map holds.
         unreviewed: Labels that nobody judged as a whole.
-        left_out: Rejected labels; a combined map shows background there.
+        left_out: Labels that were rejected, or are not approved where that is required; a combined
+            map shows background there.
     """
 
     run_id: str
@@ -145,11 +152,31 @@ def _release(store: Store, options: ExportOptions) -> Release:
     """Return the release of that name, or freeze one now."""
     if options.release is not None:
         try:
-            return read_release(store, options.release)
+            known = read_release(store, options.release)
         except UsageError:
             if options.release.startswith("r-"):
                 raise
-    return freeze_release(store, options.release, reviewed_only=options.reviewed_only)
+        else:
+            return _checked(known, options)
+    return freeze_release(
+        store,
+        options.release,
+        reviewed_only=options.reviewed_only,
+        require_approval=options.require_approval,
+        by=who_acts(store.settings.review, options.by),
+    )
+
+
+def _checked(release: Release, options: ExportOptions) -> Release:
+    """Return a release that was frozen before; refuse one that lacks the approval asked for."""
+    labels = [label for case in release.cases for label in case.labels]
+    missing = sum(label.approved_by is None for label in labels)
+    if options.require_approval and missing:
+        raise UsageError(
+            f"--require-approval takes approved labels only, and {missing} of {len(labels)} in "
+            f"release {release.name} were not when it was frozen; freeze another under a new name"
+        )
+    return release
 
 
 def _selected(release: Release, options: ExportOptions) -> list[ReleasedCase]:

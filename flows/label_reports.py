@@ -36,7 +36,7 @@ def print_frozen(release: Release, *, as_json: bool) -> None:
         return
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
     print_line(f"release {release.name} ({release.release_id}): {len(release.cases)} cases")
-    print_line(f"{len(labels)} labels ({kinds}), {left_out} rejected ones left out")
+    print_line(f"{len(labels)} labels ({kinds}), {left_out} rejected or unapproved left out")
 
 
 def print_export(summary: ExportSummary, out: Path) -> None:
@@ -52,8 +52,8 @@ def print_export(summary: ExportSummary, out: Path) -> None:
         )
     if summary.left_out:
         warn(
-            f"{summary.left_out} rejected labels are left out; a combined map shows background "
-            "there, though nobody says that it is"
+            f"{summary.left_out} rejected or unapproved labels are left out; a combined map shows "
+            "background there, though nobody says that it is"
         )
     if summary.failed:
         rows = [(case.case_id, str(case.reason), case.message) for case in summary.failed]

@@ -71,7 +71,7 @@ def provenance(exported: ExportedCase, release: Release, layout: LayoutName) -> 
         },
         "structures": [_structure(label) for label in exported.labels],
         "left_out": [
-            {"structure": left.structure, "why": "rejected", **_verdict(left.verdict)}
+            {"structure": left.structure, "why": _why(left), **_verdict(left.verdict)}
             for left in exported.left_out
         ],
         "files": [file.to_json() for file in exported.files],
@@ -88,6 +88,10 @@ def listed_files(side_car: Mapping[str, object], release: Release) -> list[Expor
     return files if is_ours else None
 
 
+def _why(left: LeftOut) -> str:
+    return "rejected" if left.verdict.verdict == "reject" else "not approved"
+
+
 def _structure(exported: ExportedLabel) -> Document:
     label = exported.label
     return {
@@ -101,6 +105,7 @@ def _structure(exported: ExportedLabel) -> Document:
         "parent": label.parent,
         "source": label.source,
         "review": label.review,
+        "approved_by": label.approved_by,
         "made_at": label.made_at,
         **_verdict(label.verdict),
     }

@@ -236,7 +236,9 @@ def _decision(
     advance: Advance,
 ) -> GateDecision:
     with store.read() as connection:
-        references = masks_by_case(reference_labels(connection, role="gate"))
+        approved_only = store.settings.review.four_eyes
+        known = reference_labels(connection, role="gate", approved_only=approved_only)
+        references = masks_by_case(known)
         roles = effective_roles(connection)
         cases = [case for case in all_cases(connection) if roles.get(case.patient_id) == "gate"]
         closed = closed_predictions(connection, committee.committee_id)

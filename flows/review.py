@@ -18,6 +18,7 @@ from types import FrameType
 
 from configs.errors import StorageError, UsageError
 from storage.queue import ranked_at
+from storage.roles import Action, check_allowed
 from storage.store import Store
 
 ADDRESS = "127.0.0.1"
@@ -34,12 +35,13 @@ def review(store: Store, *, announce: Callable[[str], None], open_browser: bool)
         open_browser: Whether the address is opened in the user's browser.
 
     Raises:
+        AccessError: Readers are registered, and this one is not.
         UsageError: No reader is named, nothing was ranked yet, or the port is taken.
         StorageError: The app ended by itself, or did not start in time.
     """
     settings = store.settings.review
     _check_reader(settings.reader)
-    _check_queue(store)
+    _check_store(store, settings.reader)
     _check_port(settings.port)
     with _stopped_by_sigterm(), _child(store) as child:
         address = f"http://{ADDRESS}:{settings.port}"
@@ -62,8 +64,9 @@ def _check_reader(reader: str) -> None:
         )
 
 
-def _check_queue(store: Store) -> None:
+def _check_store(store: Store, reader: str) -> None:
     with store.read() as connection:
+        check_allowed(connection, reader, Action.LOOK)
         if ranked_at(connection) is None:
             raise UsageError("there is no queue to review yet; run `atlasloop annotate` first")
 

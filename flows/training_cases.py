@@ -144,10 +144,13 @@ def trainable_cases(folders: Sequence[Path]) -> list[CohortCase]:
 def stored_labels(store: Store) -> list[TrainingLabel]:
     """Return what a workspace can train on, as ``TrainingSources`` says, sorted by case.
 
+    With ``review.four_eyes`` a review counts once a second reader approved it.
     Patients without a role give nothing: one that trains today must not judge tomorrow.
     """
     with store.read() as connection:
-        labels = {**dataset_labels(connection), **training_labels(connection)}
+        approved_only = store.settings.review.four_eyes
+        reviews = training_labels(connection, approved_only=approved_only)
+        labels = {**dataset_labels(connection), **reviews}
         roles = patient_roles(connection)
         patients = {case.case_id: case.patient_id for case in all_cases(connection)}
     return [

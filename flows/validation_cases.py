@@ -57,7 +57,8 @@ def workspace_cases(store: Store, role: Role, *, reviews: bool = False) -> CaseS
             how much was changed, not how good the model is, so they never count beside the others.
     """
     with store.read() as connection:
-        known = reference_labels(connection, role=role)
+        approved_only = store.settings.review.four_eyes
+        known = reference_labels(connection, role=role, approved_only=approved_only)
         roles = effective_roles(connection)
         cases = {
             case.case_id: case

@@ -26,6 +26,7 @@ class Answer:
     mask: LabelMask | None = None
     linked: Mapping[str, LinkedMask] = field(default_factory=dict)
     voxels_changed: int = 0
+    restores: str | None = None
 
 
 def give(
@@ -60,6 +61,8 @@ def give(
         mask=answer.mask,
         linked=answer.linked,
         voxels_changed=answer.voxels_changed,
+        verified=here.verified,
+        restores=answer.restores,
     )
     try:
         give_verdict(here.store, verdict, now=now)

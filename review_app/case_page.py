@@ -10,6 +10,7 @@ import streamlit as st
 
 from configs.errors import AtlasLoopError
 from configs.taxonomy import load_taxonomy
+from review_app.approval_panel import show_approval
 from review_app.case_actions import Answer, give, move_on, open_again, renew, select
 from review_app.case_scene import region_of, scene_of
 from review_app.correction_panel import show_correction
@@ -113,6 +114,7 @@ def _panel(
         _stale(here, case_id, line)
     elif not line.can_judge:
         _unclaimed(here, case_id, line)
+    show_approval(here, case, line)
     _verdicts(here, case_id, lines, line, can_judge=is_current and line.can_judge)
     if seat().correcting and line.can_judge:
         show_correction(here, case, line, display, lines)
@@ -217,5 +219,13 @@ def _history(case: ReviewCase, line: StructureLine) -> None:
             st.html(
                 f'<p class="soft"><code>{html.escape(one.version_id)}</code> {what}, '
                 f"{html.escape(one.source)}{linked}, {one.recorded_at:%Y-%m-%d %H:%M} UTC</p>"
+            )
+        if versions:
+            st.button(
+                "Compare versions",
+                key="compare-versions",
+                on_click=go_to,
+                args=("versions",),
+                kwargs={"case": case.case.case_id, "structure": line.structure},
             )
     st.button("Back to the queue", key="back", on_click=go_to, args=("queue",))

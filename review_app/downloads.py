@@ -14,7 +14,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 
-from configs.errors import AtlasLoopError
+from configs.errors import AccessError, AtlasLoopError
+from review_app.session import desk
+from storage.roles import Action, check_allowed
 
 PATH = "/review-file/{token}"
 _TOKEN_BYTES = 24
@@ -79,7 +81,9 @@ async def send_file(request: Request) -> Response:
     if grant is None:
         return PlainTextResponse("this link has expired; open the page again", status_code=404)
     try:
-        content = await run_in_threadpool(grant.make)
+        content = await run_in_threadpool(_content, grant)
+    except AccessError as error:
+        return PlainTextResponse(str(error), status_code=403)
     except AtlasLoopError as error:
         return PlainTextResponse(str(error), status_code=409)
     headers = {
@@ -90,6 +94,13 @@ async def send_file(request: Request) -> Response:
     if isinstance(content, Path):
         return FileResponse(content, media_type="application/octet-stream", headers=headers)
     return Response(content, media_type="application/gzip", headers=headers)
+
+
+def _content(grant: Grant) -> bytes | Path:
+    """Make the file for a reader who may still look: roles change while addresses live."""
+    with desk().store.read() as connection:
+        check_allowed(connection, grant.reader, Action.LOOK)
+    return grant.make()
 
 
 def _now() -> datetime:

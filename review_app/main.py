@@ -13,8 +13,15 @@ from review_app.queue_page import show_queue
 from review_app.readings_page import show_readings
 from review_app.session import Desk, desk, go_to, seat
 from review_app.style import STYLE
+from review_app.versions_panel import show_versions
 
-_VIEWS = {"queue": show_queue, "case": show_case, "readings": show_readings}
+_VIEWS = {
+    "queue": show_queue,
+    "case": show_case,
+    "readings": show_readings,
+    "versions": show_versions,
+}
+_OF_A_CASE = ("case", "versions")
 _TITLES = {"queue": "Queue", "case": "Case", "readings": "Independent reading"}
 
 
@@ -26,7 +33,7 @@ def main() -> None:
         here = desk()
         view = st.query_params.get("view", "queue")
         _bar(here, view)
-        if view != "case":
+        if view not in _OF_A_CASE:
             leave_case(here)
         _show_notes()
         _VIEWS.get(view, show_queue)(here)
@@ -45,9 +52,8 @@ def _bar(here: Desk, view: str) -> None:
                 on_click=go_to,
                 args=(name,),
             )
-        st.html(
-            f'<span class="who">reader <b>{html.escape(here.reader)}</b> (name not verified)</span>'
-        )
+        doubt = "" if here.verified else " (name not verified)"
+        st.html(f'<span class="who">reader <b>{html.escape(here.reader)}</b>{doubt}</span>')
 
 
 def _show_notes() -> None:

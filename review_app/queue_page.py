@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from configs.taxonomy import load_taxonomy
+from review_app.desk_panel import show_desk
 from review_app.session import Desk, go_to, utc_now
 from review_app.style import swatch
 from review_app.view_models import (
@@ -18,6 +19,7 @@ from review_app.view_models import (
     progress,
     queue_lines,
 )
+from storage.desk_work import desk_work
 from storage.review_queue import STATUSES, QueueFilter, QueuePage, queue_page
 
 _HEAD = (
@@ -40,6 +42,10 @@ def show_queue(here: Desk) -> None:
             limit=size,
             offset=(number - 1) * size,
         )
+        four_eyes = here.settings.four_eyes
+        work = desk_work(connection, reader=here.reader, four_eyes=four_eyes, limit=size)
+    if show_desk(here, work):
+        return
     if page.ranked_at is None:
         st.info("There is no queue yet. Run `atlasloop annotate`, then reload this page.")
         return

@@ -185,6 +185,7 @@ def _give(here: Desk, chosen: OpenReading, kind: VerdictKind, mask: LabelMask | 
         active_s=display.clock.active_s,
         reading="independent",
         mask=mask,
+        verified=here.verified,
     )
     try:
         give_verdict(here.store, verdict, now=now)

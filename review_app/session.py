@@ -15,6 +15,7 @@ from configs.errors import UsageError
 from configs.setting_sections import ReviewSettings
 from review_app.view_models import ActivityClock
 from storage.corrections import Correction
+from storage.readers import who_acts
 from storage.store import Store
 
 _SEAT = "seat"
@@ -22,10 +23,15 @@ _SEAT = "seat"
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The workspace and its reader; one of each for the life of the app's process."""
+    """The workspace and its reader; one of each for the life of the app's process.
+
+    Attributes:
+        verified: A login vouches for the reader's name.
+    """
 
     store: Store
     reader: str
+    verified: bool = False
 
     @property
     def settings(self) -> ReviewSettings:
@@ -143,12 +149,12 @@ def desk() -> Desk:
         UsageError: There is no such workspace, or no reader is named.
     """
     store = Store.open(Path(os.environ.get("ATLASLOOP_WORKSPACE", ".")))
-    reader = store.settings.review.reader
-    if not reader:
+    actor = who_acts(store.settings.review)
+    if actor is None:
         raise UsageError(
             "a review needs a reader's name, got none; give --reader NAME or set review.reader"
         )
-    return Desk(store, reader)
+    return Desk(store, actor.name, actor.verified)
 
 
 def utc_now() -> datetime:

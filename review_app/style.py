@@ -22,6 +22,7 @@ STYLE = """<style>
 .why { font-size: .9rem; line-height: 1.35; margin: 0; }
 .soft { opacity: .75; font-size: .85rem; }
 .links a { margin-right: 1rem; font-size: .9rem; }
+.figures td { font-size: .9rem; padding: .1rem 1rem .1rem 0; border: 0; }
 h2.item { font-size: 1.25rem; margin: 0; padding: 0; }
 .stImage img { background: #000; border-radius: 3px; }
 </style>"""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from configs.taxonomy import Structure, Taxonomy
-from storage.review_case import ReviewCase
+from storage.review_case import JudgedVerdict, ReviewCase
 from storage.review_queue import QueuePage, ReviewItem, Status
 from storage.verdicts import TAGS
 
@@ -251,6 +251,18 @@ def held_words(line: StructureLine) -> str:
     return f"{line.display} is {line.state}. Open it to judge it."
 
 
+def approval_words(given: JudgedVerdict, *, may_approve: bool) -> str:
+    """Return where a verdict stands under four eyes, and why this reader cannot approve it."""
+    said = f"{VERDICT_WORDS.get(given.verdict, given.verdict).capitalize()} by {given.reader}"
+    if given.state != "submitted":
+        return f"{said}, {given.state} by {given.decided_by}."
+    if given.is_own:
+        return f"{said}, waits for another reader: nobody approves own work."
+    if not may_approve:
+        return f"{said}, waits for a reviewer."
+    return f"{said}, waits for a second reader."
+
+
 def _queue_line(item: ReviewItem, structure: Structure) -> QueueLine:
     return QueueLine(
         case_id=item.case_id,
@@ -261,7 +273,11 @@ def _queue_line(item: ReviewItem, structure: Structure) -> QueueLine:
         kind=KIND_WORDS.get(item.kind, item.kind),
         risk=f"{item.risk:.2f}",
         reason=item.reason,
-        status=_state(item.status, item.holder, item.verdict, item.verdict_by),
+        status=_state(
+            item.status,
+            item.holder,
+            _judged(item.verdict, item.verdict_by, _decided("returned", item.returned_by)),
+        ),
         can_open=item.status != "held",
     )
 
@@ -271,12 +287,12 @@ def _structure_line(
 ) -> StructureLine:
     name = structure.name
     given = case.verdicts.get(name)
-    state = _state(
-        item.status if item else None,
-        item.holder if item else None,
-        given.verdict if given else None,
-        given.reader if given else None,
+    judged = (
+        _judged(given.verdict, given.reader, _decided(given.state, given.decided_by))
+        if given
+        else ""
     )
+    state = _state(item.status if item else None, item.holder if item else None, judged)
     return StructureLine(
         structure=name,
         display=structure.display,
@@ -290,13 +306,18 @@ def _structure_line(
     )
 
 
-def _state(
-    status: Status | None, holder: str | None, verdict: str | None, verdict_by: str | None
-) -> str:
-    judged = f"{VERDICT_WORDS.get(verdict, verdict)} by {verdict_by}" if verdict else ""
+def _judged(verdict: str | None, reader: str | None, decided: str) -> str:
+    return f"{VERDICT_WORDS.get(verdict, verdict)} by {reader}{decided}" if verdict else ""
+
+
+def _decided(outcome: str, reviewer: str | None) -> str:
+    return f", {outcome} by {reviewer}" if reviewer else ""
+
+
+def _state(status: Status | None, holder: str | None, judged: str) -> str:
     if status == "held":
         return f"held by {holder}"
-    if status == "done" or (status is None and verdict):
+    if status == "done" or (status is None and judged):
         return judged
     if status is None:
         return "not queued"

@@ -10,7 +10,8 @@ import duckdb
 from configs.errors import UsageError
 from configs.taxonomy import load_taxonomy
 from storage.label_sources import seen_with_ai
-from storage.readers import check_reader
+from storage.readers import Actor, check_reader
+from storage.roles import Action, check_allowed
 from storage.store import Store
 
 Connection = duckdb.DuckDBPyConnection
@@ -40,6 +41,7 @@ def assign_readings(
     case_ids: Sequence[str],
     structures: Sequence[str],
     allow_seen: bool = False,
+    by: Actor | None = None,
 ) -> list[Assignment]:
     """Commit what a reader is to read without the AI's mask; once more is one more reading.
 
@@ -49,8 +51,10 @@ def assign_readings(
         case_ids: Cases of the workspace; a repeated one counts once.
         structures: Names in the taxonomy.
         allow_seen: Assign what the reader has seen with the AI's mask, too.
+        by: Who assigns: a reviewer or admin, once somebody is registered.
 
     Raises:
+        AccessError: Who assigns may not, or the reader may not read.
         UsageError: Reader, case or structure is unknown, nothing is asked for, or the reader has
             reviewed one of them with the AI's mask in sight. Nothing is written.
     """
@@ -61,6 +65,8 @@ def assign_readings(
         raise UsageError("an assignment needs a structure and a case, got none")
     with store.transaction() as transaction:
         connection = transaction.connection
+        check_allowed(connection, by and by.name, Action.ASSIGN)
+        check_allowed(connection, reader, Action.READ)
         _check_cases(connection, cases)
         keys = [(case_id, name) for case_id in cases for name in wanted]
         seen = seen_with_ai(connection, reader).keys() & set(keys)
@@ -70,7 +76,12 @@ def assign_readings(
         for case_id in cases:
             transaction.record(
                 "reading.assigned",
-                {"case_id": case_id, "structures": list(wanted), "reader": reader},
+                {
+                    "case_id": case_id,
+                    "structures": list(wanted),
+                    "reader": reader,
+                    "by": by and by.name,
+                },
             )
     return [Assignment(reader, *key, before.get(key, 0) + 1, key in seen) for key in keys]
 

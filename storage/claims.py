@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 import duckdb
 
 from configs.errors import ConflictError
+from storage.approvals import kept_for_others
+from storage.roles import Action, check_allowed
 from storage.store import Store
 
 Connection = duckdb.DuckDBPyConnection
@@ -33,12 +35,17 @@ def claim_items(
         lease: How long the claim holds without being prolonged.
 
     Returns:
-        Structure -> expiry of what the reader holds now; a structure that somebody else holds is
-        not in it.
+        Structure -> expiry of what the reader holds now; a structure that somebody else holds, or
+        that was returned to somebody else who has it first, is not in it.
+
+    Raises:
+        AccessError: The reader may not judge.
     """
     with store.transaction() as transaction:
         connection = transaction.connection
-        held = _live(connection, case_id, now)
+        check_allowed(connection, reader, Action.CLAIM)
+        kept = kept_for_others(connection, case_id, reader=reader, now=now)
+        held = {**kept, **_live(connection, case_id, now)}
         mine = [name for name in structures if held.get(name, reader) == reader]
         _drop(connection, case_id, mine)
         for name in mine:

@@ -91,14 +91,21 @@ def last_gate(connection: Connection) -> tuple[str, str, str] | None:
     ).fetchone()
 
 
-def has_labels_since_gate(connection: Connection) -> bool:
+def has_labels_since_gate(connection: Connection, *, approved_only: bool = False) -> bool:
     """Whether a label came that the last retraining which reached its gate did not know.
 
-    What came while that one trained counts as new.
+    What came while that one trained counts as new. Where reviews count once they are approved, it
+    is their approval that counts as new.
     """
     row = connection.execute(
-        """SELECT count(*) FROM label_versions WHERE seq > coalesce(
+        """WITH came AS (
+               SELECT seq FROM label_versions WHERE NOT $approved_only OR reading <> 'review'
+               UNION ALL
+               SELECT seq FROM decisions WHERE $approved_only AND outcome = 'approved'
+           )
+           SELECT count(*) FROM came WHERE seq > coalesce(
                (SELECT max(r.seq) FROM runs r
-                WHERE r.verb = 'retrain' AND r.seq < (SELECT max(g.seq) FROM gates g)), 0)"""
+                WHERE r.verb = 'retrain' AND r.seq < (SELECT max(g.seq) FROM gates g)), 0)""",
+        {"approved_only": approved_only},
     ).fetchone()
     return row is not None and row[0] > 0

@@ -22,7 +22,7 @@ def version_id(line_hash: str, structure: str) -> str:
 def _verdict_given(connection: Connection, line: JournalLine, objects: ObjectStore) -> None:
     data = line.data
     connection.execute(
-        "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             line.line_hash,
             data["case_id"],
@@ -38,6 +38,9 @@ def _verdict_given(connection: Connection, line: JournalLine, objects: ObjectSto
             data["voxels_changed"],
             line.seq,
             line.at,
+            # Lines from before there were roles say neither.
+            data.get("verified"),
+            data.get("restores"),
         ],
     )
     _insert_versions(connection, line, source=f"reader:{data['reader']}", reading=data["reading"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from storage.approvals import outcomes
 from storage.predictions import CONSENSUS, FlatBox, row_box
 
 Connection = duckdb.DuckDBPyConnection
@@ -78,26 +79,45 @@ def current_labels(
     return {(row[2], row[3]): _version(row) for row in rows}
 
 
-def training_labels(connection: Connection) -> dict[tuple[str, str], LabelVersion]:
+def training_labels(
+    connection: Connection, *, approved_only: bool = False
+) -> dict[tuple[str, str], LabelVersion]:
     """Return the labels that a human looked at as a whole: accepted, corrected or absent.
 
     A version that is only linked to a neighbour's correction counts when its structure was judged
-    itself, before or after. A deferred or rejected structure trains nothing.
+    itself, before or after. A deferred, rejected or returned structure trains nothing.
+
+    Args:
+        connection: An open index.
+        approved_only: A second reader approved both the structure's last verdict and the one that
+            made the label, which is a neighbour's where it changed along. An older approved version
+            does not stand in for a newer one that waits.
     """
-    judged = set(
-        connection.execute(
-            """SELECT case_id, structure FROM current_verdicts
+    decided = outcomes(connection)
+    wanted = {"approved"} if approved_only else {"approved", None}
+    judged = {
+        (case_id, structure)
+        for case_id, structure, verdict_id in connection.execute(
+            """SELECT case_id, structure, verdict_id FROM current_verdicts
                WHERE verdict IN ('accept', 'correct', 'absent')"""
         ).fetchall()
-    )
-    return {key: label for key, label in current_labels(connection).items() if key in judged}
+        if decided.get(verdict_id) in wanted
+    }
+    return {
+        key: label
+        for key, label in current_labels(connection).items()
+        if key in judged and decided.get(str(label.verdict_id)) in wanted
+    }
 
 
-def reference_labels(connection: Connection, *, role: str) -> dict[tuple[str, str], LabelVersion]:
+def reference_labels(
+    connection: Connection, *, role: str, approved_only: bool = False
+) -> dict[tuple[str, str], LabelVersion]:
     """Return the label that judges a model on each structure of the patients with a role.
 
     A reading made without the AI's mask comes first, since a review leans toward the champion; a
-    dataset's label next; then a review. The newest of a kind counts.
+    dataset's label next; then a review, an approved one where ``approved_only``. The newest of a
+    kind counts.
     """
     rows = connection.execute(
         f"""SELECT {_COLUMNS} FROM label_versions v
@@ -115,7 +135,8 @@ def reference_labels(connection: Connection, *, role: str) -> dict[tuple[str, st
             [role],
         ).fetchall()
     }
-    labels = {key: label for key, label in training_labels(connection).items() if key[0] in judged}
+    reviews = training_labels(connection, approved_only=approved_only)
+    labels = {key: label for key, label in reviews.items() if key[0] in judged}
     labels.update(_strong(map(_version, rows)))
     return labels
 

@@ -8,6 +8,7 @@ from datetime import datetime
 import duckdb
 
 from storage.cases import CaseRow, case_row
+from storage.roles import Action, check_allowed
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -58,7 +59,11 @@ def open_readings(
         connection: An open index.
         reader: Who reads.
         case_id: The case whose CT is wanted; another when no open reading is about it.
+
+    Raises:
+        AccessError: The reader is not registered where others are.
     """
+    check_allowed(connection, reader, Action.READ)
     rows = connection.execute(
         f"WITH {UNREAD} SELECT case_id, structure, assigned_at FROM unread "  # noqa: S608 literals of storage
         "ORDER BY assigned_at, case_id, structure",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from storage.canonical_json import JsonObject
 from storage.labels import LabelMask
 from storage.predictions import FlatBox, row_box
 
-Review = Literal["reviewed", "deferred", "linked", "unreviewed"]
+Review = Literal["reviewed", "deferred", "returned", "linked", "unreviewed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +37,12 @@ class ReleasedLabel:
         box: Where the object lies, in the axis order of the object itself; None where absent.
         source: ``reader:NAME`` or ``committee:ID``.
         review: ``reviewed``: somebody judged it as a whole; ``deferred``: somebody could not;
+            ``returned``: somebody did, and a second reader returned it;
             ``linked``: it only changed with a neighbour; ``unreviewed``: a model made it and nobody
             has seen it.
         parent: What the version was made from.
         made_at: When it was recorded, UTC, ISO 8601.
+        approved_by: The second reader who approved it; None where nobody did.
     """
 
     structure: str
@@ -53,6 +55,7 @@ class ReleasedLabel:
     verdict: ReleasedVerdict | None
     parent: str | None
     made_at: str
+    approved_by: str | None = None
 
     @property
     def mask(self) -> LabelMask:
@@ -62,7 +65,7 @@ class ReleasedLabel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """A structure that was rejected and not corrected."""
+    """A structure that was rejected and not corrected, or waits where approval is required."""
 
     structure: str
     verdict: ReleasedVerdict
@@ -88,6 +91,19 @@ class ReleasedCase:
     members: tuple[JsonObject, ...]
     labels: tuple[ReleasedLabel, ...]
     left_out: tuple[LeftOut, ...]
+
+
+def case_to_json(case: ReleasedCase) -> JsonObject:
+    """Return a case as it stands in a release's object.
+
+    What nobody approved does not mention it, so that the content, and with it a release's id, is
+    the same as before there was approval.
+    """
+    entry = asdict(case)
+    for label in entry["labels"]:
+        if label["approved_by"] is None:
+            del label["approved_by"]
+    return entry
 
 
 def case_from_json(entry: JsonObject) -> ReleasedCase:

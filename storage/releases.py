@@ -7,15 +7,20 @@ Which label of a structure goes in, in this order:
 3. the consensus of the case's newest prediction, marked as unreviewed; absent where it is empty;
 4. nothing and no mention, where the newest committee does not know the structure.
 
+A release that requires approval holds what somebody judged and a second reader approved: both the
+structure's last verdict and the one that made the label. What was judged and not approved is listed
+as left out; an older approved version does not stand in for it.
+
 Readings made without the AI's mask and labels of datasets measure agreement and are not released.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Literal
 
 import duckdb
 
@@ -24,6 +29,7 @@ from configs.taxonomy import load_taxonomy
 from storage.canonical_json import JsonObject, sha256_hex, to_bytes
 from storage.labels import LabelVersion, current_labels
 from storage.predictions import CONSENSUS, row_box
+from storage.readers import Actor
 from storage.released_labels import (
     LeftOut,
     ReleasedCase,
@@ -31,12 +37,16 @@ from storage.released_labels import (
     ReleasedVerdict,
     Review,
     case_from_json,
+    case_to_json,
 )
+from storage.roles import Action, check_allowed
 from storage.store import Store
 
 Connection = duckdb.DuckDBPyConnection
 
 _JUDGED = ("accept", "correct", "absent")
+_Least = Literal["annotated", "judged", "approved"]
+"""What a label must have come through to go in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +84,12 @@ class ReleaseRow:
 
 
 def freeze_release(
-    store: Store, name: str | None = None, *, reviewed_only: bool = False
+    store: Store,
+    name: str | None = None,
+    *,
+    reviewed_only: bool = False,
+    require_approval: bool = False,
+    by: Actor | None = None,
 ) -> Release:
     """Freeze the labels as they are now; equal content is one release, frozen once.
 
@@ -82,20 +97,24 @@ def freeze_release(
         store: The workspace.
         name: What to call it; its id when left out.
         reviewed_only: Leave out what nobody judged as a whole.
+        require_approval: Leave out what no second reader approved, too.
+        by: Who freezes: an admin, once somebody is registered.
 
     Returns:
         The release, under the name that it was first frozen with.
 
     Raises:
+        AccessError: Who freezes is no admin.
         UsageError: There is nothing to release, or the name stands for other content.
     """
     with store.transaction() as transaction:
         connection = transaction.connection
-        cases = _current_cases(store, connection, reviewed_only=reviewed_only)
+        check_allowed(connection, by and by.name, Action.RELEASE)
+        least = "approved" if require_approval else "judged" if reviewed_only else "annotated"
+        cases = _current_cases(store, connection, least=least)
         if not cases:
-            what = "judged" if reviewed_only else "annotated"
-            raise UsageError(f"a release needs labels, but no case was {what} yet")
-        content: JsonObject = {"schema": 1, "cases": [asdict(case) for case in cases]}
+            raise UsageError(f"a release needs labels, but no case was {least} yet")
+        content: JsonObject = {"schema": 1, "cases": [case_to_json(case) for case in cases]}
         release_id = "r-" + sha256_hex(to_bytes(content))[:12]
         name = name or release_id
         known = _known(connection, release_id, name)
@@ -104,7 +123,12 @@ def freeze_release(
         head_hash = _head_hash(connection)
         line = transaction.record_with_object(
             "release.frozen",
-            {"release_id": release_id, "name": name, "head_hash": head_hash},
+            {
+                "release_id": release_id,
+                "name": name,
+                "head_hash": head_hash,
+                "by": by and by.name,
+            },
             key="items",
             content=content,
         )
@@ -154,11 +178,10 @@ def _head_hash(connection: Connection) -> str:
     return row[0]
 
 
-def _current_cases(
-    store: Store, connection: Connection, *, reviewed_only: bool
-) -> list[ReleasedCase]:
+def _current_cases(store: Store, connection: Connection, *, least: _Least) -> list[ReleasedCase]:
     versions = _by_case(current_labels(connection))
     verdicts = _current_verdicts(connection)
+    decisions = _current_decisions(connection)
     consensus = _consensus_labels(connection)
     members: dict[str, tuple[JsonObject, ...]] = {}
     rows = connection.execute(
@@ -168,8 +191,12 @@ def _current_cases(
     cases = []
     for case_id, content_id, prediction_id, manifest, committee_id in rows:
         given = verdicts.get(case_id, {})
-        chosen = _chosen(consensus.get(case_id, {}), versions.get(case_id, {}), given)
-        labels = tuple(label for label in chosen if label.review == "reviewed" or not reviewed_only)
+        made = versions.get(case_id, {})
+        chosen = [
+            _decided(label, made.get(label.structure), decisions)
+            for label in _chosen(consensus.get(case_id, {}), made, given)
+        ]
+        labels = tuple(label for label in chosen if _is_wanted(label, least))
         if not labels:
             continue
         if committee_id not in members:
@@ -183,10 +210,17 @@ def _current_cases(
                 committee_id=committee_id,
                 members=members[committee_id],
                 labels=labels,
-                left_out=_left_out(given),
+                left_out=_left_out(given, labels if least == "approved" else None),
             )
         )
     return cases
+
+
+def _is_wanted(label: ReleasedLabel, least: _Least) -> bool:
+    if least == "annotated":
+        return True
+    is_approved = label.approved_by is not None
+    return label.review == "reviewed" and (is_approved or least == "judged")
 
 
 def _by_case(
@@ -213,6 +247,28 @@ def _current_verdicts(connection: Connection) -> dict[str, dict[str, ReleasedVer
             at=at.isoformat(),
         )
     return grouped
+
+
+def _current_decisions(connection: Connection) -> dict[str, tuple[str, str]]:
+    """Return verdict -> outcome and reviewer."""
+    rows = connection.execute(
+        "SELECT verdict_id, outcome, reviewer FROM current_decisions"
+    ).fetchall()
+    return {verdict_id: (outcome, reviewer) for verdict_id, outcome, reviewer in rows}
+
+
+def _decided(
+    label: ReleasedLabel, version: LabelVersion | None, decisions: Mapping[str, tuple[str, str]]
+) -> ReleasedLabel:
+    """Return a label with what a second reader said of its verdict and of its version's."""
+    if label.verdict is None or version is None:
+        return label
+    ids = (label.verdict.verdict_id, str(version.verdict_id))
+    said = [decisions.get(one, ("submitted", "")) for one in ids]
+    outcomes = {outcome for outcome, _ in said}
+    if "returned" in outcomes and label.review == "reviewed":
+        return replace(label, review="returned")
+    return replace(label, approved_by=said[0][1] if outcomes == {"approved"} else None)
 
 
 def _consensus_labels(connection: Connection) -> dict[str, dict[str, ReleasedLabel]]:
@@ -284,15 +340,19 @@ def _review_of(verdict: ReleasedVerdict | None) -> Review:
 
 
 def _deferred(label: ReleasedLabel, verdict: ReleasedVerdict) -> ReleasedLabel:
-    fields = asdict(label)
-    return ReleasedLabel(**{**fields, "review": "deferred", "verdict": verdict})
+    return replace(label, review="deferred", verdict=verdict)
 
 
-def _left_out(verdicts: Mapping[str, ReleasedVerdict]) -> tuple[LeftOut, ...]:
+def _left_out(
+    verdicts: Mapping[str, ReleasedVerdict], approved: Sequence[ReleasedLabel] | None
+) -> tuple[LeftOut, ...]:
+    """Return what was rejected and, where labels are to be approved, what else was judged."""
+    kept = {label.structure for label in approved or ()}
+    missing = ("reject",) if approved is None else ("reject", *_JUDGED)
     return tuple(
         LeftOut(structure=name, verdict=verdicts[name])
         for name in load_taxonomy().names
-        if name in verdicts and verdicts[name].verdict == "reject"
+        if name in verdicts and verdicts[name].verdict in missing and name not in kept
     )
 
 

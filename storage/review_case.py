@@ -10,6 +10,7 @@ import duckdb
 
 from configs.errors import UsageError
 from configs.taxonomy import load_taxonomy
+from storage.approvals import ReviewState, own_verdicts
 from storage.cases import CaseRow, case_row
 from storage.grid import Grid
 from storage.labels import LabelMask, LabelVersion, bases_of, versions_of_case
@@ -22,6 +23,7 @@ from storage.predictions import (
     masks_of_case,
 )
 from storage.review_queue import ReviewItem, items_of_case
+from storage.roles import Action, check_allowed, is_allowed, registered_roles
 from storage.store import Store
 
 Connection = duckdb.DuckDBPyConnection
@@ -29,12 +31,25 @@ Connection = duckdb.DuckDBPyConnection
 
 @dataclass(frozen=True, slots=True)
 class JudgedVerdict:
-    """The last review of a structure."""
+    """The last review of a structure, and what a second reader said of it.
+
+    Attributes:
+        state: ``submitted`` until a second reader approved or returned it.
+        decision_id: The decision, None before.
+        comment: Of a return.
+        is_own: It is this reader's own work, see ``storage.approvals``.
+    """
 
     verdict: str
     reader: str
     tags: tuple[str, ...]
     given_at: datetime
+    verdict_id: str
+    state: ReviewState
+    decision_id: str | None
+    decided_by: str | None
+    comment: str | None
+    is_own: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +67,7 @@ class ReviewCase:
         verdicts: Structure -> the last review.
         versions: Label versions of the reviews, oldest first.
         held_until: Structure -> expiry of this reader's own claim.
+        may_approve: This reader's role allows to approve and return verdicts.
     """
 
     case: CaseRow
@@ -64,6 +80,7 @@ class ReviewCase:
     verdicts: Mapping[str, JudgedVerdict]
     versions: tuple[LabelVersion, ...]
     held_until: Mapping[str, datetime]
+    may_approve: bool
 
 
 def read_case(store: Store, case_id: str, *, reader: str, now: datetime) -> ReviewCase:
@@ -73,10 +90,12 @@ def read_case(store: Store, case_id: str, *, reader: str, now: datetime) -> Revi
     altogether.
 
     Raises:
+        AccessError: The reader is not registered where others are.
         UsageError: No such case, or nobody annotated it.
         StorageError: The workspace is locked or damaged.
     """
     with store.read() as connection:
+        check_allowed(connection, reader, Action.LOOK)
         case = case_row(connection, case_id)
         prediction_id = _prediction(connection, case_id)
         hidden = _unread(connection, case_id, reader)
@@ -92,9 +111,10 @@ def read_case(store: Store, case_id: str, *, reader: str, now: datetime) -> Revi
             bases=bases_of(connection, case_id, visible),
             masks={name: found for name, found in masks.items() if name not in hidden},
             maps={name: found for name, found in maps.items() if name not in hidden},
-            verdicts=_verdicts(connection, case_id, hidden),
+            verdicts=_verdicts(connection, case_id, hidden, reader),
             versions=tuple(one for one in versions if one.structure not in hidden),
             held_until=_held_until(connection, case_id, reader, now),
+            may_approve=is_allowed(registered_roles(connection), reader, Action.APPROVE),
         )
 
 
@@ -115,16 +135,31 @@ def _unread(connection: Connection, case_id: str, reader: str) -> set[str]:
     return {row[0] for row in rows}
 
 
-def _verdicts(connection: Connection, case_id: str, hidden: set[str]) -> dict[str, JudgedVerdict]:
+def _verdicts(
+    connection: Connection, case_id: str, hidden: set[str], reader: str
+) -> dict[str, JudgedVerdict]:
     rows = connection.execute(
-        """SELECT structure, verdict, reader, tags, recorded_at FROM current_verdicts
-           WHERE case_id = ?""",
+        """SELECT structure, verdict, reader, tags, given_at, verdict_id, state, decision_id,
+                  reviewer, comment
+           FROM review_states WHERE case_id = ?""",
         [case_id],
     ).fetchall()
+    own = own_verdicts(connection, case_id, reader=reader)
     return {
-        structure: JudgedVerdict(verdict, reader, tuple(tags), given_at)
-        for structure, verdict, reader, tags, given_at in rows
-        if structure not in hidden
+        row[0]: JudgedVerdict(
+            verdict=row[1],
+            reader=row[2],
+            tags=tuple(row[3]),
+            given_at=row[4],
+            verdict_id=row[5],
+            state=row[6],
+            decision_id=row[7],
+            decided_by=row[8],
+            comment=row[9],
+            is_own=row[5] in own,
+        )
+        for row in rows
+        if row[0] not in hidden
     }
 
 

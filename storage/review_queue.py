@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import duckdb
 
 from storage.open_readings import UNREAD
+from storage.roles import Action, check_allowed, registered_roles
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -42,9 +43,10 @@ class ReviewItem:
         position: Rank in its kind, 1 is worst.
         status: ``done``: judged. ``held``: another reader has it open. ``mine``: this reader has.
             ``deferred``: this reader could not decide; for everybody else it stays ``open``.
-        holder: Who has it open, whatever the status.
+        holder: Who has it open, or for whom it is kept, whatever the status.
         verdict: The last verdict of the reviews, if there is one.
         verdict_by: Who gave it.
+        returned_by: The second reader who returned that verdict, so that it is open again.
     """
 
     position: int
@@ -58,6 +60,7 @@ class ReviewItem:
     holder: str | None
     verdict: str | None
     verdict_by: str | None
+    returned_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,14 @@ class QueuePage:
 _LOOK_AHEAD = 2048
 _EVERY_POSITION = 2**31 - 1
 
-# A rejected mask is done until a newer prediction brings another one. What this reader is to read
-# without seeing the AI's mask is left out: a look at it here would spoil that reading.
+# A rejected mask is done until a newer prediction brings another one. A returned verdict is given
+# again by its reader, as long as it is kept for that reader who is still here, then by anybody.
+# What this reader is to read without seeing the AI's mask is left out: a look at it here would
+# spoil that reading.
+_KEPT_FOR = """
+    CASE WHEN r.kept_until > $now AND (len($registered) = 0 OR list_contains($registered, d.reader))
+         THEN d.reader END
+"""
 _ITEMS = f"""
     WITH {UNREAD},
     live AS (SELECT case_id, structure, reader FROM claims WHERE expires_at > $now),
@@ -93,22 +102,28 @@ _ITEMS = f"""
         SELECT DISTINCT case_id, structure FROM verdicts
         WHERE reading = 'review' AND verdict = 'defer' AND reader = $reader
     ),
+    returned AS (
+        SELECT verdict_id, reviewer, kept_until FROM current_decisions WHERE outcome = 'returned'
+    ),
     items AS (
         SELECT q.position, q.kind, q.case_id, q.structure, q.risk, q.reason, q.prediction_id,
                CASE
-                   WHEN d.verdict IN ('accept', 'correct', 'absent') THEN 'done'
-                   WHEN d.verdict = 'reject'
+                   WHEN r.verdict_id IS NULL AND d.verdict IN ('accept', 'correct', 'absent')
+                        THEN 'done'
+                   WHEN r.verdict_id IS NULL AND d.verdict = 'reject'
                         AND (d.base_version LIKE 'v-%' OR d.base_version = q.prediction_id)
                         THEN 'done'
-                   WHEN l.reader <> $reader THEN 'held'
+                   WHEN coalesce(l.reader, {_KEPT_FOR}) <> $reader THEN 'held'
                    WHEN l.reader = $reader THEN 'mine'
                    WHEN d.verdict = 'defer' AND o.case_id IS NOT NULL THEN 'deferred'
                    ELSE 'open'
                END AS status,
-               l.reader AS holder, d.verdict, d.reader AS verdict_by, q.ranked_at
+               coalesce(l.reader, {_KEPT_FOR}) AS holder, d.verdict, d.reader AS verdict_by,
+               r.reviewer AS returned_by, q.ranked_at
         FROM current_queue q
         LEFT JOIN live l ON l.case_id = q.case_id AND l.structure = q.structure
         LEFT JOIN current_verdicts d ON d.case_id = q.case_id AND d.structure = q.structure
+        LEFT JOIN returned r ON r.verdict_id = d.verdict_id
         LEFT JOIN undecided o ON o.case_id = q.case_id AND o.structure = q.structure
         ANTI JOIN unread u ON u.case_id = q.case_id AND u.structure = q.structure
     )
@@ -123,7 +138,7 @@ _MATCHES = """
 
 _COLUMNS = (
     "position, kind, case_id, structure, risk, reason, prediction_id, status, holder, verdict, "
-    "verdict_by"
+    "verdict_by, returned_by"
 )
 
 
@@ -145,10 +160,13 @@ def queue_page(
         now: The time, UTC without a zone; claims that expired by then hold nothing.
         limit: Items on the page.
         offset: Matching items on the pages before.
+
+    Raises:
+        AccessError: The reader is not registered where others are.
     """
+    check_allowed(connection, reader, Action.LOOK)
     filters = {
-        "reader": reader,
-        "now": now,
+        **_eyes(connection, reader, now),
         "statuses": list(wanted.statuses),
         "structures": None if wanted.structures is None else list(wanted.structures),
         "kind": wanted.kind,
@@ -196,6 +214,11 @@ def _page_items(
     return items
 
 
+def _eyes(connection: Connection, reader: str, now: datetime) -> dict[str, object]:
+    """Return with whose eyes, and when, the items are seen."""
+    return {"reader": reader, "now": now, "registered": list(registered_roles(connection))}
+
+
 def items_of_case(
     connection: Connection, case_id: str, *, reader: str, now: datetime
 ) -> list[ReviewItem]:
@@ -203,7 +226,7 @@ def items_of_case(
     rows = connection.execute(
         f"""{_ITEMS} SELECT {_COLUMNS} FROM items WHERE case_id = $case
             ORDER BY kind = 'possibly_missed', position""",  # noqa: S608 literals of storage
-        {"reader": reader, "now": now, "case": case_id},
+        {**_eyes(connection, reader, now), "case": case_id},
     ).fetchall()
     return [ReviewItem(*row) for row in rows]
 
@@ -211,11 +234,15 @@ def items_of_case(
 def next_open_case(
     connection: Connection, *, reader: str, now: datetime, after: str | None = None
 ) -> str | None:
-    """Return the case of the worst item that is open to this reader, other than ``after``."""
+    """Return the case of the worst item that is open to this reader, other than ``after``.
+
+    What was returned to this reader comes first.
+    """
     row = connection.execute(
         f"""{_ITEMS} SELECT case_id FROM items
             WHERE status IN ('open', 'mine') AND ($after IS NULL OR case_id <> $after)
-            ORDER BY kind = 'possibly_missed', position LIMIT 1""",  # noqa: S608 literals of storage
-        {"reader": reader, "now": now, "after": after},
+            ORDER BY (returned_by IS NOT NULL AND verdict_by = $reader) DESC,
+                     kind = 'possibly_missed', position LIMIT 1""",  # noqa: S608 literals of storage
+        {**_eyes(connection, reader, now), "after": after},
     ).fetchone()
     return row[0] if row else None

@@ -15,7 +15,9 @@ from storage.canonical_json import JsonObject
 from storage.claims import check_claim, drop_claim
 from storage.label_projection import version_id
 from storage.labels import ABSENT, LabelMask, base_of, version_json
+from storage.predictions import CONSENSUS
 from storage.readers import check_reader
+from storage.roles import Action, check_allowed
 from storage.store import Store, Transaction
 
 Connection = duckdb.DuckDBPyConnection
@@ -58,6 +60,8 @@ class Verdict:
             which sees none.
         request_id: Made by the page once a click; a repeated request is answered, not recorded
             again.
+        verified: A login vouches for the reader's name.
+        restores: The older version, or the prediction, whose label this verdict brings back.
         opened_at: When the reader opened the item, UTC without a zone.
         active_s: Seconds of work on it, idle time left out.
         mask: The corrected or independently drawn mask; its object is stored already.
@@ -78,6 +82,8 @@ class Verdict:
     mask: LabelMask | None = None
     linked: Mapping[str, LinkedMask] = field(default_factory=dict)
     voxels_changed: int = 0
+    verified: bool = False
+    restores: str | None = None
 
     def __post_init__(self) -> None:
         if self.verdict not in get_args(VerdictKind):
@@ -90,6 +96,10 @@ class Verdict:
             raise UsageError(f"`correct`, and only it, brings a mask; got {self.verdict}")
         if self.linked and self.verdict != "correct":
             raise UsageError(f"only `correct` changes neighbours, got {self.verdict}")
+        if self.restores is not None and self.verdict not in ("correct", "absent"):
+            raise UsageError(f"only `correct` or `absent` brings a label back, got {self.verdict}")
+        if self.restores is not None and self.reading != "review":
+            raise UsageError(f"only a review brings a label back, got {self.reading}")
         if not self.active_s >= 0 or self.voxels_changed < 0:
             raise UsageError(
                 f"active_s and voxels_changed must not be negative, got {self.active_s} and "
@@ -123,6 +133,7 @@ def give_verdict(store: Store, verdict: Verdict, *, now: datetime) -> GivenVerdi
         now: The time that the claim must outlast, UTC without a zone.
 
     Raises:
+        AccessError: The reader's role does not allow it.
         ConflictError: The claim is missing, expired or another reader's; or a base version, the
             structure's or a neighbour's, is not the newest any more. Nothing is written.
         UsageError: Structure, case or assignment is unknown.
@@ -142,6 +153,7 @@ def give_verdicts(
         now: As for ``give_verdict``.
 
     Raises:
+        AccessError: As ``give_verdict``; nothing is written.
         ConflictError: As ``give_verdict``; what was said before the verdict that is refused stands.
         UsageError: As ``give_verdict``; an unknown structure is found before anything is written.
     """
@@ -150,6 +162,9 @@ def give_verdicts(
         for structure in (verdict.structure, *verdict.linked):
             _ = taxonomy[structure]
     with store.transaction() as transaction:
+        for verdict in verdicts:
+            action = Action.JUDGE if verdict.reading == "review" else Action.READ
+            check_allowed(transaction.connection, verdict.reader, action)
         return [_give(transaction, verdict, now) for verdict in verdicts]
 
 
@@ -191,6 +206,7 @@ def _reviewed(connection: Connection, verdict: Verdict, now: datetime) -> list[J
     current = _checked_base(connection, case_id, structure, verdict.base_version)
     for name, linked in verdict.linked.items():
         _checked_base(connection, case_id, name, linked.base_version)
+    _check_restored(connection, verdict)
     if verdict.verdict in ("reject", "defer"):
         return []
     mask = verdict.mask or (ABSENT if verdict.verdict == "absent" else current)
@@ -245,6 +261,34 @@ def _checked_base(
     return mask
 
 
+def _check_restored(connection: Connection, verdict: Verdict) -> None:
+    """Raise UsageError unless the verdict's label is the one that it says it brings back."""
+    if verdict.restores is None:
+        return
+    row = connection.execute(
+        """SELECT object FROM label_versions
+           WHERE version_id = $id AND case_id = $case AND structure = $structure
+             AND reading = 'review'
+           UNION ALL
+           SELECT m.object FROM predictions p
+           LEFT JOIN masks m ON m.prediction_id = p.prediction_id AND m.structure = $structure
+                            AND m.member = $voter
+           WHERE p.prediction_id = $id AND p.case_id = $case""",
+        {
+            "id": verdict.restores,
+            "case": verdict.case_id,
+            "structure": verdict.structure,
+            "voter": CONSENSUS,
+        },
+    ).fetchone()
+    given = None if verdict.mask is None else verdict.mask.object
+    if row is None or row[0] != given:
+        raise UsageError(
+            f"{verdict.restores} is no label of {verdict.structure} of {verdict.case_id} with this "
+            "mask; open the case again"
+        )
+
+
 def _facts(verdict: Verdict, versions: list[JsonObject]) -> JsonObject:
     return {
         "case_id": verdict.case_id,
@@ -258,5 +302,7 @@ def _facts(verdict: Verdict, versions: list[JsonObject]) -> JsonObject:
         "opened_at": verdict.opened_at.isoformat(),
         "active_s": round(verdict.active_s, 1),
         "voxels_changed": verdict.voxels_changed,
+        "verified": verdict.verified,
+        "restores": verdict.restores,
         "versions": versions,
     }

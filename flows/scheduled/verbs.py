@@ -198,7 +198,8 @@ def _take_in_watched(store: Store) -> WatchSummary:
 
 def _has_new_labels(store: Store) -> bool:
     with store.read() as connection:
-        return has_labels_since_gate(connection)
+        approved_only = store.settings.review.four_eyes
+        return has_labels_since_gate(connection, approved_only=approved_only)
 
 
 def _show(store: Store, summary: AnnotateSummary) -> None:

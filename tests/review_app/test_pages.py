@@ -11,6 +11,8 @@ import review_app
 from review_app import case_images, session
 from review_app.session import utc_now
 from storage.claims import claim_items
+from storage.reader_registry import register_reader
+from storage.roles import Role
 from storage.store import Store
 
 MAIN = Path(review_app.__file__).with_name("main.py")
@@ -210,3 +212,14 @@ def test_app_without_a_reader_says_how_to_name_one(made, monkeypatch):
     session.desk.cache_clear()
 
     assert "--reader NAME" in run().error[0].value
+
+
+@pytest.mark.parametrize("view", ["queue", "case", "readings"])
+def test_stranger_sees_no_page_once_readers_are_registered(made, view):
+    register_reader(made.store, "ada", Role.ADMIN, by=None)
+
+    app = run(view=view, case=made.case_ids[0])
+
+    assert "'anna' is none" in app.error[0].value
+    assert len(app.get("image")) == 0
+    assert not [key for key in keys(app) if not key.startswith("go-")]

@@ -6,6 +6,7 @@ import pytest
 from configs.taxonomy import load_taxonomy
 from review_app.view_models import (
     ActivityClock,
+    approval_words,
     exclusive_neighbours,
     filtered_structures,
     held_words,
@@ -19,7 +20,7 @@ from review_app.view_models import (
     with_claims,
 )
 from storage.claims import claim_items
-from storage.review_case import read_case
+from storage.review_case import JudgedVerdict, read_case
 from storage.review_queue import QueueFilter, QueuePage, ReviewItem, queue_page
 
 NOW = datetime(2026, 1, 5, 12, 0)
@@ -189,3 +190,30 @@ def test_lines_of_a_real_page_match_the_queue(made):
         found = queue_page(connection, QueueFilter(), reader="anna", now=NOW, limit=9)
 
     assert [line.risk for line in queue_lines(found, TAXONOMY)] == ["0.90", "0.80", "0.70"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "may_approve", "words"),
+    [
+        ({}, True, "Accepted by anna, waits for a second reader."),
+        ({}, False, "Accepted by anna, waits for a reviewer."),
+        ({"is_own": True}, True, "waits for another reader: nobody approves own work."),
+        ({"state": "approved", "decided_by": "ben"}, True, "Accepted by anna, approved by ben."),
+    ],
+)
+def test_approval_says_where_a_verdict_stands_and_who_decides(changes, may_approve, words):
+    values = {
+        "verdict": "accept",
+        "reader": "anna",
+        "tags": (),
+        "given_at": NOW,
+        "verdict_id": "a",
+        "state": "submitted",
+        "decision_id": None,
+        "decided_by": None,
+        "comment": None,
+        "is_own": False,
+    }
+    given = JudgedVerdict(**{**values, **changes})
+
+    assert approval_words(given, may_approve=may_approve).endswith(words)

@@ -1,0 +1,108 @@
+"""What waits for a reader beside the queue: returned verdicts, and verdicts to approve."""
+
+from __future__ import annotations
+
+import html
+
+import streamlit as st
+
+from configs.taxonomy import Taxonomy, load_taxonomy
+from review_app.session import Desk, go_to
+from review_app.style import swatch
+from review_app.view_models import VERDICT_WORDS
+from storage.approvals import Submission, Waiting
+from storage.desk_work import DeskWork
+
+_SHOW = "show-to-approve"
+
+
+def show_desk(here: Desk, work: DeskWork) -> bool:
+    """Draw what waits.
+
+    Returns:
+        Whether the reader looks at verdicts to approve, in place of the queue.
+    """
+    _role(work)
+    _returned(work)
+    if work.waiting is None:
+        return False
+    with st.container(horizontal=True, vertical_alignment="center", key="approvals"):
+        shown = st.toggle("To approve", key=_SHOW)
+        st.html(f'<span class="soft">{work.waiting.count} verdicts of others wait for you</span>')
+    if shown:
+        _waiting(work.waiting)
+    return shown
+
+
+def _role(work: DeskWork) -> None:
+    words = (
+        "No reader is registered: whoever opens this app may do everything, under any name."
+        if work.role is None
+        else f"You are registered as {work.role}."
+    )
+    st.html(f'<p class="soft">{html.escape(words)}</p>')
+
+
+def _returned(work: DeskWork) -> None:
+    if not work.returned:
+        return
+    taxonomy = load_taxonomy()
+    with st.container(border=True, key="returned"):
+        st.html('<p class="why"><b>Returned to you</b></p>')
+        for item in work.returned:
+            said = f"{item.reviewer}: {item.comment}"
+            _row(
+                f"{_structure(taxonomy, item.structure)} <code>{html.escape(item.case_id)}</code> "
+                f"{html.escape(said)} (others may take it from {item.kept_until:%Y-%m-%d %H:%M} "
+                "UTC)",
+                "returned",
+                item.case_id,
+                item.structure,
+            )
+
+
+def _waiting(waiting: Waiting) -> None:
+    if not waiting.items:
+        st.info("Nothing waits for your approval.")
+        return
+    taxonomy = load_taxonomy()
+    for item in waiting.items:
+        _row(
+            f"{_structure(taxonomy, item.structure)} <code>{html.escape(item.case_id)}</code> "
+            f"{html.escape(_said(item))}",
+            "approve",
+            item.case_id,
+            item.structure,
+        )
+    if waiting.count > len(waiting.items):
+        st.html(f'<span class="soft">the oldest {len(waiting.items)} of {waiting.count}</span>')
+
+
+def _said(item: Submission) -> str:
+    changed = f", {item.voxels_changed:,} voxels" if item.voxels_changed else ""
+    tags = f" ({', '.join(tag.replace('_', ' ') for tag in item.tags)})" if item.tags else ""
+    words = VERDICT_WORDS.get(item.verdict, item.verdict)
+    return f"{words} by {item.reader}{changed}{tags}, {item.given_at:%Y-%m-%d %H:%M} UTC"
+
+
+def _structure(taxonomy: Taxonomy, name: str) -> str:
+    structure = taxonomy[name]
+    return f"{swatch(structure.rgb)}<b>{html.escape(structure.display)}</b>"
+
+
+def _row(words: str, kind: str, case_id: str, structure: str) -> None:
+    text, action = st.columns([12, 1.1], vertical_alignment="center")
+    text.html(f'<span class="why">{words}</span>')
+    action.button(
+        "Open",
+        key=f"{kind}-{case_id}-{structure}",
+        on_click=_open,
+        args=(case_id, structure),
+        width="stretch",
+    )
+
+
+def _open(case_id: str, structure: str) -> None:
+    # The structure that this tab chose last in the case goes before the address's.
+    st.session_state[f"structure-{case_id}"] = structure
+    go_to("case", case=case_id, structure=structure)
