@@ -267,6 +267,8 @@ class ReviewSettings(_Section):
         region_side: Longest side of what the editor opens at once, in voxels; more comes in parts.
         region_cache_gb: Disk for CTs in blocks; the ones unused longest go first.
         autosave_s: How far a draft may lag behind what was drawn.
+        editor_keys: Keys of the editor's actions, such as ``{"undo" = "Ctrl+Z"}``, where they
+            are not to be the default; ``?`` in the editor shows all.
     """
 
     reader: str = ""
@@ -282,6 +284,7 @@ class ReviewSettings(_Section):
     autosave_s: float = Field(default=5.0, gt=0, le=10)
     page_size: int = Field(default=12, ge=1, le=100)
     keys: ReviewKeys = ReviewKeys()
+    editor_keys: dict[str, str] = Field(default_factory=dict)
 
 
 class Settings(BaseSettings):
