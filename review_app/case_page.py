@@ -13,6 +13,8 @@ from configs.taxonomy import load_taxonomy
 from review_app.case_actions import Answer, give, move_on, open_again, renew, select
 from review_app.case_scene import region_of, scene_of
 from review_app.correction_panel import show_correction
+from review_app.edit_conflict import show_conflict, stale_draft
+from review_app.editor_panel import is_built, is_editing, show_editor, show_pending
 from review_app.session import Desk, Display, go_to, seat, utc_now
 from review_app.style import swatch
 from review_app.view_models import (
@@ -31,7 +33,7 @@ from storage.verdicts import VerdictKind
 
 _VERDICTS: tuple[tuple[VerdictKind, str, str], ...] = (
     ("accept", "Accept", "The mask is right as it is."),
-    ("correct", "Correct", "Edit it in Slicer or ITK-SNAP and upload the mask."),
+    ("correct", "Correct", "Edit it here, or in Slicer or ITK-SNAP and upload the mask."),
     ("absent", "Absent", "The structure is not in this CT; the mask is emptied."),
     ("reject", "Reject", "Unusable and not corrected: it trains nothing."),
     ("defer", "Unsure", "Leave it to another reader."),
@@ -56,7 +58,7 @@ def show_case(here: Desk) -> None:
     with panel:
         _panel(here, case, lines, line, display)
     with pictures:
-        _pictures(here, case, line)
+        _left(here, case, line, lines, is_current=display.base_version == line.base_version)
 
 
 def _opened(here: Desk, case: ReviewCase) -> ReviewCase:
@@ -81,6 +83,30 @@ def _chosen(case_id: str, lines: Sequence[StructureLine]) -> StructureLine:
         wanted = (next_line(lines, None) or lines[0]).structure
     st.session_state[key] = wanted
     return by_name[wanted]
+
+
+def _left(
+    here: Desk,
+    case: ReviewCase,
+    line: StructureLine,
+    lines: Sequence[StructureLine],
+    *,
+    is_current: bool,
+) -> None:
+    """Draw the pictures; or what the reader corrects in, or a draft that came too late."""
+    if not (is_editing(here) and line.can_judge and is_current):
+        _pictures(here, case, line)
+        return
+    try:
+        draft = stale_draft(here, case, line.structure)
+        if draft is not None:
+            show_conflict(here, case, line, draft)
+        elif is_built():
+            show_editor(here, case, line, lines)
+        else:
+            _pictures(here, case, line)
+    except AtlasLoopError as error:
+        st.error(str(error))
 
 
 def _pictures(here: Desk, case: ReviewCase, line: StructureLine) -> None:
@@ -114,7 +140,8 @@ def _panel(
     elif not line.can_judge:
         _unclaimed(here, case_id, line)
     _verdicts(here, case_id, lines, line, can_judge=is_current and line.can_judge)
-    if seat().correcting and line.can_judge:
+    if is_editing(here) and line.can_judge:
+        show_pending(here, case, line, lines)
         show_correction(here, case, line, display, lines)
     _structures(case_id, lines)
     _history(case, line)
@@ -168,7 +195,7 @@ def _verdicts(
                 shortcut=key_of[kind],
                 disabled=not can_judge,
                 on_click=_toggle_correction if kind == "correct" else give,
-                args=() if kind == "correct" else (*item, _answer(kind, tags)),
+                args=(here,) if kind == "correct" else (*item, _answer(kind, tags)),
                 kwargs={} if kind == "correct" else {"lines": lines},
             )
         st.button(
@@ -185,8 +212,8 @@ def _answer(kind: VerdictKind, tags: Sequence[str]) -> Answer:
     return Answer(kind=kind, tags=tuple(tags))
 
 
-def _toggle_correction() -> None:
-    seat().correcting = not seat().correcting
+def _toggle_correction(here: Desk) -> None:
+    seat().correcting = not is_editing(here)
 
 
 def _structures(case_id: str, lines: Sequence[StructureLine]) -> None:

@@ -272,9 +272,13 @@ def client_of(browser):
 
 @pytest.fixture
 def editing(monkeypatch):
-    """The editor's documents: ``opened(made, structure)``, ``packed(mask)``, ``client(browser)``."""
+    """The editor's documents: ``opened(made)``, ``packed(mask)``, ``client(browser)``."""
     # Every test's workspace holds cases of the same ids.
     monkeypatch.setattr(DOCUMENTS, "_open", OrderedDict())
     return SimpleNamespace(
-        opened=opened_document, packed=packed_mask, client=client_of, desk=desk_of, lease=LEASE
+        opened=opened_document,
+        packed=packed_mask,
+        client=client_of,
+        browser=Browser,
+        session=BROWSER,
     )
