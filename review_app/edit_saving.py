@@ -101,7 +101,7 @@ def _renew(entry: OpenDocument, now: datetime) -> None:
     """Prolong the claim while somebody draws, a few times a lease."""
     document = entry.document
     lease = document.here.lease
-    if entry.renewed_at is not None and now - entry.renewed_at < lease / 4:
+    if now - entry.renewed_at < lease / 4:
         return
     item = document.item
     renew_claim(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from review_app.edit_document import EditDocument, Item
-from review_app.session import Desk
+from review_app.session import Desk, utc_now
 from storage.grid import Box
 
 _TOKEN_BYTES = 24
@@ -26,14 +26,14 @@ class OpenDocument:
     Attributes:
         lock: Held while one request writes.
         answers: What was asked under which request id -> its answer, to be given again.
-        renewed_at: When its claim was prolonged last.
+        renewed_at: When its claim was taken or prolonged last.
     """
 
     document: EditDocument
     expires_at: datetime
     lock: threading.Lock = field(default_factory=threading.Lock)
     answers: OrderedDict[str, dict[str, object]] = field(default_factory=OrderedDict)
-    renewed_at: datetime | None = None
+    renewed_at: datetime = field(default_factory=utc_now)
 
     def remember(self, key: str, answer: dict[str, object]) -> None:
         """Keep the answer of a writing request; the newest hundred are kept."""

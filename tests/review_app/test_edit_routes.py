@@ -340,6 +340,8 @@ def test_drawing_prolongs_a_living_claim_and_no_other(made, open_document):
     with made.store.transaction() as transaction:
         transaction.connection.execute("UPDATE claims SET expires_at = ?", [soon])
 
+    entry = open_documents.DOCUMENTS.find(open_document.document.token)
+    entry.renewed_at -= timedelta(minutes=4)
     open_document.put("draft", np.ones((30, 26, 20)))
 
     ((reader, until),) = expiry()
