@@ -54,7 +54,8 @@ def show_case(here: Desk) -> None:
     line = _chosen(case_id, lines)
     item = (case_id, line.structure)
     display = seat().display(item, line.base_version, idle_s=here.settings.idle_s)
-    pictures, panel = st.columns([7.6, 4.4], gap="medium")
+    is_wide = is_editing(here) and is_built() and line.can_judge
+    pictures, panel = st.columns([9.2, 2.8] if is_wide else [7.6, 4.4], gap="medium")
     with panel:
         _panel(here, case, lines, line, display)
     with pictures:

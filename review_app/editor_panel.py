@@ -94,7 +94,7 @@ def browser_session() -> str | None:
 
 
 def _document(here: Desk, case: ReviewCase, line: StructureLine, browser: str) -> EditDocument:
-    """Return the document of the chosen part; draws how the region can be changed."""
+    """Return the document of the chosen part; draws the choice where there are several."""
     key = (case.case.case_id, line.structure)
     item = item_of(case, line)
     wider_mm = seat().wider_mm.get(key, 0.0)
@@ -106,29 +106,17 @@ def _document(here: Desk, case: ReviewCase, line: StructureLine, browser: str) -
         most_side=here.settings.region_side,
     )
     number = 0
-    with st.container(horizontal=True, vertical_alignment="center", key="editor-region"):
-        if len(parts) > 1:
-            number = st.selectbox(
-                "Part of the region",
-                range(len(parts)),
-                index=first_part(parts, item),
-                format_func=lambda part: f"Part {part + 1} of {len(parts)}",
-                key=f"part-{'-'.join(key)}-{wider_mm:g}",
-                label_visibility="collapsed",
-                width=160,
-            )
-        st.button(
-            "Widen the region",
-            key="widen",
-            help=f"{_WIDER_MM:g} mm more on every side; what you drew stays.",
-            on_click=_widen,
-            args=(key,),
+    if len(parts) > 1:
+        number = st.selectbox(
+            "Part of the region",
+            range(len(parts)),
+            index=first_part(parts, item),
+            format_func=lambda part: f"Part {part + 1} of {len(parts)}; what you draw stays",
+            key=f"part-{'-'.join(key)}-{wider_mm:g}",
+            label_visibility="collapsed",
+            width=320,
         )
     return DOCUMENTS.offer(here, item, browser=browser, tab=seat().tab, region_ras=parts[number])
-
-
-def _widen(key: tuple[str, str]) -> None:
-    seat().wider_mm[key] = seat().wider_mm.get(key, 0.0) + _WIDER_MM
 
 
 def _saved(
@@ -175,7 +163,10 @@ def _acted(
     except AtlasLoopError as error:
         note_error(f"Nothing was written: {error}")
         return
-    if action == "next":
+    if action == "widen":
+        key = (case_id, line.structure)
+        seat().wider_mm[key] = seat().wider_mm.get(key, 0.0) + _WIDER_MM
+    elif action == "next":
         move_on(here, case_id, lines, line)
     elif action in _VERDICTS:
         tags = tuple(st.session_state.get(f"tags-{case_id}-{line.structure}") or ())

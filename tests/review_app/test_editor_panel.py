@@ -274,7 +274,8 @@ def test_a_widened_region_is_a_new_document_with_the_edits(made, page):
     drawn[2:5, 3:6, 1:4] = True
     page.browser.put("draft", drawn)
 
-    press(app, "widen")
+    page.act("widen")
+    again(app)
 
     wide = page.browser.document
     assert wide.token != narrow.token
