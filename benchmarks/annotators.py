@@ -63,7 +63,6 @@ from storage.verify import verify
 SHAPE = (40, 36, 24)
 STRUCTURES = ("liver", "spleen")
 COMMITTEE = "k-000000000001"
-LEASE_MINUTES = 0.05
 
 
 def main():
@@ -96,6 +95,7 @@ def parsed():
     parser.add_argument("--saves", type=int, default=2000)
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--cases", type=int, default=5)
+    parser.add_argument("--lease", type=float, default=8.0, help="seconds")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out")
     parser.add_argument("--part", type=int, default=0, help=argparse.SUPPRESS)
@@ -140,7 +140,7 @@ def run_parts(root, options):
     for part in range(1, options.processes + 1):
         command = [sys.executable, "-m", "benchmarks.annotators", "--part", str(part)]
         command += ["--workspace", str(root), "--seed", str(options.seed)]
-        for name in ("annotators", "saves", "processes"):
+        for name in ("annotators", "saves", "processes", "lease"):
             command += [f"--{name}", str(getattr(options, name))]
         children.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
     told = [json.loads(child.communicate()[0]) for child in children]
@@ -175,7 +175,7 @@ class Annotator:
         self.reader, self.number = f"reader{number:02d}", number
         store = Store.open(root)
         review = store.settings.review.model_copy(
-            update={"reader": self.reader, "lease_minutes": LEASE_MINUTES}
+            update={"reader": self.reader, "lease_minutes": options.lease / 60}
         )
         settings = store.settings.model_copy(update={"review": review})
         self.here = Desk(replace(store, settings=settings), self.reader)
@@ -218,7 +218,7 @@ class Annotator:
         )
         mask = self.drawn(document)
         if self.rng.random() < 0.05:
-            time.sleep(60 * LEASE_MINUTES + 0.2)
+            time.sleep(self.here.lease.total_seconds() + 0.2)
         self.save(document, mask)
 
     def check_alone(self, case_id, structure, until):
@@ -361,7 +361,7 @@ def report(options, told, counts, faults, seconds):
         describe("starlette", "duckdb"),
         "",
         f"{options.annotators} annotators in {options.processes} processes, {options.cases} CTs of "
-        f"{len(STRUCTURES)} structures, leases of {60 * LEASE_MINUTES:g} s, {seconds:.0f} s.",
+        f"{len(STRUCTURES)} structures, leases of {options.lease:g} s, {seconds:.0f} s.",
         "",
         f"- saves acknowledged: {saves}",
         *(f"- {name}: {counts[name]}" for name in sorted(counts) if name != "held by two"),

@@ -97,9 +97,7 @@ def measured(folder, shape, repeats):
         if side == 100:
             row("first region, blocks made", [timed(client, document, "ct")[0]])
             (blocks,) = here.store.workspace.regions_path.iterdir()
-            rows.append(
-                f"| {name} | blocks on disk | | | {blocks.stat().st_size / 1e6:.2f} |"
-            )
+            rows.append(f"| {name} | blocks on disk | | | {blocks.stat().st_size / 1e6:.2f} |")
         for path in ("document", "ct", "layer/mask", "body"):
             found = [timed(client, document, path) for _ in range(repeats)]
             row(f"{side}^3 {path}", [one[0] for one in found], found[0][1])

@@ -14,6 +14,7 @@ def test_annotators_who_meet_lose_no_save():
     if not (ROOT / "benchmarks" / "annotators.py").is_file():
         pytest.skip("needs the benchmarks of a checkout")
     options = ["--annotators", "4", "--saves", "12", "--processes", "1", "--cases", "2"]
+    options += ["--lease", "2"]
 
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.annotators", *options],
