@@ -30,7 +30,12 @@ def keep_draft(entry: OpenDocument, mask: Mask) -> dict[str, object]:
         StorageError: The disk is full or cannot be written to.
     """
     document, now = entry.document, utc_now()
-    _drafts(document).put(document.draft_key, _with_other_parts(document, mask), now=now)
+    edited = _with_other_parts(document, mask)
+    if np.array_equal(part_in(document.base_mask(), edited.box_ras), edited.mask_ras):
+        # Everything was undone: nothing is left that could come too late.
+        _drafts(document).clear(document.draft_key)
+    else:
+        _drafts(document).put(document.draft_key, edited, now=now)
     _renew(entry, now)
     return {"saved_at": f"{now.isoformat()}Z"}
 

@@ -15,12 +15,16 @@ from storage.review_queue import next_open_case
 
 _LOG = logging.getLogger(__name__)
 
-_under_way: set[str] = set()
+_under_way: set[str | None] = set()
 _guard = threading.Lock()
 
 
-def prefetch_after(here: Desk, case_id: str) -> Future[None] | None:
+def prefetch_after(here: Desk, case_id: str | None) -> Future[None] | None:
     """Make the next CT of the queue ready in the background; once a case, one at a time.
+
+    Args:
+        here: Whose queue.
+        case_id: What is open now; None where nothing is.
 
     Returns:
         What ends when it is done; None when that case's next was asked for already.
@@ -32,7 +36,7 @@ def prefetch_after(here: Desk, case_id: str) -> Future[None] | None:
     return _worker().submit(_make_ready, here, case_id)
 
 
-def _make_ready(here: Desk, case_id: str) -> None:
+def _make_ready(here: Desk, case_id: str | None) -> None:
     try:
         with here.store.read() as connection:
             found = next_open_case(connection, reader=here.reader, now=utc_now(), after=case_id)

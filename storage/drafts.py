@@ -122,6 +122,10 @@ class Drafts:
         drafts = [draft for path in found if (draft := _read(path, None)) is not None]
         return sorted(drafts, key=lambda draft: draft.saved_at, reverse=True)
 
+    def clear(self, key: DraftKey) -> None:
+        """Delete a draft and leave its candidates."""
+        (self._folder(key.reader) / f"{key.stem}.draft").unlink(missing_ok=True)
+
     def drop(self, key: DraftKey) -> None:
         """Delete a draft and its candidates."""
         for path in self._folder(key.reader).glob(f"{key.stem}.*"):

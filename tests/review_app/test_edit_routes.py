@@ -127,6 +127,17 @@ def test_a_draft_comes_back_and_goes_when_it_is_dropped(made, editing, open_docu
     assert open_document.get("draft").status_code == 404
 
 
+def test_a_draft_in_which_all_was_undone_is_none(made, open_document):
+    _, mask = base_mask(made)
+    open_document.put("draft", ~mask)
+
+    saved = open_document.put("draft", mask)
+
+    assert saved.status_code == 200
+    assert not open_document.get("document").json()["has_draft"]
+    assert not list(made.store.workspace.drafts_path.glob("*/*"))
+
+
 def test_a_draft_of_one_region_is_kept_in_another(made, editing):
     _, mask = base_mask(made)
     small = ((5, 22), (6, 20), (4, 15))
