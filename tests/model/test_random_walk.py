@@ -33,7 +33,9 @@ def test_a_click_brings_back_what_is_missing(most_voxels, share):
     scribbles = np.zeros(hu.shape, np.uint8)
     scribbles[36, 25, 12] = 1
 
-    result = RandomWalkRefiner(most_voxels=most_voxels).refine(marks(hu, lacking, scribbles))
+    result = RandomWalkRefiner(reach_mm=20, most_voxels=most_voxels).refine(
+        marks(hu, lacking, scribbles)
+    )
 
     before = dice(lacking, truth)
     assert dice(result, truth) > before + share * (1 - before)
@@ -97,3 +99,32 @@ def test_marks_must_fit_and_say_something():
         marks(hu, mask, scribbles)
     with pytest.raises(UsageError, match="share one shape"):
         marks(hu, mask, scribbles[1:])
+
+
+def test_a_scribble_reaches_half_its_length_and_a_click_5_mm():
+    hu, _, lacking, _ = phantom()
+    click, scribble = np.zeros(hu.shape, np.uint8), np.zeros(hu.shape, np.uint8)
+    click[36, 25, 12] = 1
+    scribble[36, 15:36, 12] = 1
+
+    near, far = (
+        np.argwhere(RandomWalkRefiner().refine(marks(hu, lacking, drawn)) & ~lacking)
+        for drawn in (click, scribble)
+    )
+
+    squared = ((near - (36, 25, 12)) ** 2 * np.square(SPACING)).sum(axis=1)
+    assert squared.max() <= 25
+    assert len(far) > 5 * len(near)
+    assert (far[:, 0] - 36).max() <= 10
+
+
+def test_what_looks_otherwise_than_the_scribble_is_left_alone():
+    hu, truth, _, _ = phantom()
+    scribbles = np.zeros(hu.shape, np.uint8)
+    scribbles[36, 25, 12] = 1
+    hu[38:, :, :] = 400
+
+    result = RandomWalkRefiner(reach_mm=12).refine(marks(hu, np.zeros_like(truth), scribbles))
+
+    assert result[36, 25, 12]
+    assert not result[38:].any()
