@@ -237,10 +237,7 @@ def test_a_child_left_outside_is_a_warning_before_the_verdict(made, page, make_r
     assert len(verdicts(made)) == 2
 
 
-@pytest.mark.parametrize(
-    ("action", "verdict"),
-    [("accept", "accept"), ("absent", "absent"), ("reject", "reject"), ("unsure", "defer")],
-)
+@pytest.mark.parametrize(("action", "verdict"), [("accept", "accept"), ("unsure", "defer")])
 def test_a_verdict_out_of_the_editor_counts_once(made, page, action, verdict):
     app = edit(made, page)
     page.browser.put("draft", np.zeros([hi - lo for lo, hi in page.browser.document.region_ras]))
