@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import describe
+from model.working_levels import LEVEL_BYTES
 
 PLANE = 320
 SLICES = (64, 96, 128, 192, 256)
@@ -170,7 +171,7 @@ def formula(row: dict[str, float]) -> float:
     """Return the docstring's bytes, without the volume and without a result still held."""
     working = row["voxels"] * np.prod(SPACING_MM) / np.prod(WORKING_MM)
     plane = working / row["slices"]
-    probabilities = MEMBERS * STRUCTURES * working
+    probabilities = LEVEL_BYTES * MEMBERS * STRUCTURES * working
     claims = (MEMBERS + 1) * STRUCTURES * working / 8
     run = probabilities + 9 * working + 4 * (STRUCTURES + 1) * plane * PATCH[2]
     structure = probabilities + claims + (3 * MEMBERS + 4 + 8) * row["largest_box"]

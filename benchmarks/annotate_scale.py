@@ -18,8 +18,6 @@ import gc
 import json
 import multiprocessing
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,7 +32,8 @@ from torch import Tensor, nn
 
 import flows.annotate
 from benchmarks.machine import describe
-from benchmarks.usual_ways import Peak, Timed, resident_bytes
+from benchmarks.own_process import Peak, resident_bytes, run_alone, workspace_parser
+from benchmarks.usual_ways import Timed
 from configs.post_process import shipped_post_process
 from configs.taxonomy import load_taxonomy
 from flows.annotate import annotate
@@ -104,7 +103,7 @@ def main() -> None:
         print(json.dumps(measure(arguments, arguments.only)))
         return
     arguments.out.mkdir(parents=True, exist_ok=True)
-    rows = [run_alone(slices) for slices in arguments.slices]
+    rows = [run_alone("benchmarks.annotate_scale", "--only", one) for one in arguments.slices]
     lines = report(arguments, rows)
     if arguments.cases:
         lines += ["", throughput(arguments)]
@@ -115,11 +114,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("workspace", type=Path)
-    parser.add_argument("ct", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--model", default="small")
+    parser = workspace_parser(__doc__)
     parser.add_argument("--slices", type=int, nargs="*", default=(280, 458, 824, 1200))
     parser.add_argument("--plane", type=int, default=512)
     parser.add_argument("--cases", type=int, default=24)
@@ -127,15 +122,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", type=int, help="measure one size (internal)")
     return parser.parse_args()
-
-
-def run_alone(slices: int) -> dict[str, dict[str, float]]:
-    """Measure one size in a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.annotate_scale", *sys.argv[1:]]
-    done = subprocess.run(
-        [*command, "--only", str(slices)], stdout=subprocess.PIPE, text=True, check=True
-    )
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure(arguments: argparse.Namespace, slices: int) -> dict[str, dict[str, float]]:

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import describe
+from benchmarks.synthetic_index import fill_index
 from configs.taxonomy import load_taxonomy
 from flows.init import init
 from review_app.slice_picture import Contour, MaskCrop, SliceView, slice_png
@@ -37,20 +38,12 @@ STRUCTURES_A_CASE = 25
 LIMIT = 12
 
 FILL = """
-CREATE TEMP TABLE c AS SELECT 'c-' || lpad(i::VARCHAR, 12, '0') AS case_id,
-       'p' || lpad(i::VARCHAR, 63, '0') AS prediction_id, i FROM range({cases}) t(i);
-CREATE TEMP TABLE s AS SELECT unnest({structures}) AS structure, unnest(range({count})) AS n;
-INSERT INTO cases SELECT case_id, case_id, [512, 512, 300], [0.8, 0.8, 1.5], 'LPS',
-       [1.0], [1.0], ''::BLOB, i, TIMESTAMP '2026-01-01' FROM c;
-INSERT INTO case_files SELECT case_id, '/nowhere', 'x', 1, i, TIMESTAMP '2026-01-01' FROM c;
-INSERT INTO patients SELECT case_id, case_id, 'none', i, TIMESTAMP '2026-01-01' FROM c;
 INSERT INTO predictions SELECT prediction_id, case_id, 'k', 'r', '{manifest}', 1.0, i,
        TIMESTAMP '2026-01-01' FROM c;
 INSERT INTO masks SELECT prediction_id, m, structure, repeat('0', 64), [0, 9, 0, 9, 0, 9], 9
        FROM c, s, (SELECT unnest(['committee', 'a', 'b', 'd']) AS m);
 INSERT INTO maps SELECT prediction_id, m, structure, repeat('0', 64), [0, 9, 0, 9, 0, 9]
        FROM c, s, (SELECT unnest(['uncertainty', 'disagreement']) AS m);
-INSERT INTO queue_snapshots VALUES ('q', 'k', 'disagreement', 1, TIMESTAMP '2026-01-01');
 INSERT INTO queue_items SELECT 'q', i * {count} + n + 1, 'present', case_id, structure, 0.5,
        '3 of 3 members see it, they agree by 0.' || (i % 100)::VARCHAR || ' (pairwise Dice)',
        prediction_id FROM c, s;
@@ -100,16 +93,13 @@ def filled(root: Path, items: int) -> Store:
     """Return a workspace whose index holds a synthetic queue."""
     store = init(root)
     grid = Grid.from_affine((512, 512, 300), np.diag([-0.8, -0.8, 1.5, 1]))
-    structures = list(load_taxonomy().names[:STRUCTURES_A_CASE])
+    structures = load_taxonomy().names[:STRUCTURES_A_CASE]
     text = FILL.format(
-        cases=items // STRUCTURES_A_CASE,
-        structures=structures,
         count=len(structures),
         manifest=store.put_json({"grid": grid.to_json()}),
         judged=len(structures) // 5,
     )
-    with store.transaction() as transaction:
-        transaction.connection.execute(text)
+    fill_index(store, text, cases=items // STRUCTURES_A_CASE, structures=structures)
     return store
 
 

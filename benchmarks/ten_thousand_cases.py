@@ -21,6 +21,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from benchmarks.machine import describe
+from benchmarks.synthetic_index import fill_index
 from configs.taxonomy import load_taxonomy
 from flows.init import init
 from flows.status import status
@@ -34,18 +35,10 @@ COMMITTEE = "k"
 LEASE = timedelta(minutes=2)
 
 FILL = """
-CREATE TEMP TABLE c AS SELECT 'c-' || lpad(i::VARCHAR, 12, '0') AS case_id,
-       'p' || lpad(i::VARCHAR, 63, '0') AS prediction_id, i FROM range({cases}) t(i);
-CREATE TEMP TABLE s AS SELECT unnest({structures}) AS structure, unnest(range({count})) AS n;
-INSERT INTO cases SELECT case_id, case_id, [512, 512, 300], [0.8, 0.8, 1.5], 'LPS',
-       [1.0], [1.0], ''::BLOB, i, TIMESTAMP '2026-01-01' FROM c;
-INSERT INTO case_files SELECT case_id, '/nowhere', 'x', 1, i, TIMESTAMP '2026-01-01' FROM c;
-INSERT INTO patients SELECT case_id, case_id, 'none', i, TIMESTAMP '2026-01-01' FROM c;
 INSERT INTO predictions SELECT prediction_id, case_id, 'k', 'r-old', 'm', 1.0, i,
        TIMESTAMP '2026-01-01' FROM c WHERE i % 2 = 0;
 INSERT INTO scores BY NAME SELECT prediction_id, m AS member, structure, 9.0 AS volume_ml
        FROM c, s, (SELECT unnest(['committee', 'a', 'b', 'd']) AS m) WHERE i % 2 = 0;
-INSERT INTO queue_snapshots VALUES ('q', 'k', 'disagreement', 1, TIMESTAMP '2026-01-01');
 INSERT INTO queue_items SELECT 'q', i * {count} + n + 1, 'present', case_id, structure, 0.5,
        '3 of 3 members see it', prediction_id FROM c, s WHERE i % 2 = 0;
 INSERT INTO case_leases SELECT case_id, 'k', 'r-alive', TIMESTAMP '2027-01-01'
@@ -84,10 +77,9 @@ def main() -> None:
 def filled(root: Path, cases: int) -> Store:
     """Return a workspace whose index holds synthetic cases."""
     store = init(root)
-    structures = list(load_taxonomy().names)
-    text = FILL.format(cases=cases, structures=structures, count=len(structures))
-    with store.transaction() as transaction:
-        transaction.connection.execute(text)
+    structures = load_taxonomy().names
+    text = FILL.format(cases=cases, count=len(structures))
+    fill_index(store, text, cases=cases, structures=structures)
     return store
 
 

@@ -23,10 +23,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import statistics
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -42,6 +40,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from benchmarks.machine import describe
+from benchmarks.own_process import Peak, resident_bytes, run_alone, workspace_parser
 from configs.post_process import shipped_post_process
 from configs.taxonomy import load_taxonomy
 from flows.case_manifest import stored_manifest
@@ -75,7 +74,7 @@ def main() -> None:
     runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for _ in range(arguments.repeats):
         for way in WAYS:
-            runs[way].append(run_alone(arguments, way))
+            runs[way].append(run_alone("benchmarks.usual_ways", "--way", way))
     medians = {
         way: {key: statistics.median(run[key] for run in found) for key in found[0]}
         for way, found in runs.items()
@@ -87,11 +86,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("workspace", type=Path)
-    parser.add_argument("ct", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--model", default="small")
+    parser = workspace_parser(__doc__)
     parser.add_argument("--shape", type=int, nargs=3, default=(256, 256, 160))
     parser.add_argument("--working-mm", type=float)
     parser.add_argument("--device", default="cpu")
@@ -100,13 +95,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--way", choices=WAYS, help="run one way (internal)")
     return parser.parse_args()
-
-
-def run_alone(arguments: argparse.Namespace, way: str) -> dict[str, float]:
-    """Measure one way in a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.usual_ways", *sys.argv[1:], "--way", way]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def make_ct(arguments: argparse.Namespace) -> None:
@@ -268,29 +256,6 @@ def working_affine(volume: Volume, settings: InferenceSettings) -> Tensor:
         affine[axis, axis] = working[axis]
         affine[axis, 3] += (working[axis] - native[axis]) / 2
     return affine
-
-
-class Peak:
-    """The highest resident memory from now on, where the system can be asked to forget the past."""
-
-    def __init__(self) -> None:
-        # Linux: forget the highest value so far.
-        Path("/proc/self/clear_refs").write_text("5")
-
-    def highest(self) -> int:
-        """Return the highest resident memory since the start, in bytes."""
-        line = next(
-            line
-            for line in Path("/proc/self/status").read_text().splitlines()
-            if line.startswith("VmHWM")
-        )
-        return int(line.split()[1]) * 1024
-
-
-def resident_bytes() -> int:
-    """Return the resident memory now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
 
 
 def report(arguments: argparse.Namespace, rows: dict[str, dict[str, float]]) -> str:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from configs.errors import CaseError, Reason, SomeCasesFailedError, UsageError
+from configs.errors import CaseError, Reason, SomeCasesFailedError
 from flows.case_leases import CaseLeases
-from flows.case_selection import Selection
+from flows.case_selection import Selection, check_known
 from flows.case_stages import CaseStages, OpenedCase, PredictedCase
 from flows.devices import choose_device
 from flows.member_networks import annotate_options, load_members
@@ -124,12 +124,7 @@ def selected_cases(
         )
         known = {row[0] for row in connection.execute("SELECT case_id FROM cases").fetchall()}
     if selection.case_ids is not None:
-        unknown = sorted(set(selection.case_ids) - known)
-        if unknown:
-            raise UsageError(
-                f"cases are given by id, {', '.join(unknown)} is none of this workspace's; "
-                "`atlasloop queue` and `intake --report` list ids"
-            )
+        check_known(selection.case_ids, known)
         cases = [case for case in cases if case.case_id in selection.case_ids]
     return tuple(cases[: selection.limit])
 

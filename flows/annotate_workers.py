@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 from configs.errors import Reason, WorkerError
-from configs.settings import AnnotateSettings, Settings
+from configs.setting_sections import AnnotateSettings
+from configs.settings import Settings
 from flows.annotate import (
     AnnotateSummary,
     AnnotationRun,

@@ -18,6 +18,7 @@ from flows.limits import volume_limits
 from model.annotate import AnnotateOptions, VolumePrediction, predict_volume
 from model.committee import CommitteeMember
 from model.resample import working_shape
+from model.working_levels import LEVEL_BYTES
 from storage.cases import CaseRow, existing_file
 from storage.grid import Grid
 from storage.model_registry import CommitteeRecord
@@ -133,7 +134,8 @@ class CaseStages:
     def probability_bytes(self, case: CaseRow) -> int:
         """Return what the networks' probabilities of a case take in memory."""
         return sum(
-            len(member.structures)
+            LEVEL_BYTES
+            * len(member.structures)
             * int(np.prod(working_shape(case.shape, case.spacing_mm, member.inference.spacing_mm)))
             for member in self._members
         )

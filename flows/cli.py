@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flows import (
+    cli_annotate,
     cli_data,
     cli_datasets,
     cli_encode,
@@ -55,6 +56,7 @@ for group in (
     cli_datasets,
     cli_encode,
     cli_models,
+    cli_annotate,
     cli_review,
     cli_validate,
     cli_weights,

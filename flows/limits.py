@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from configs.settings import IntakeSettings
+from configs.setting_sections import IntakeSettings
 from storage.image_faults import VolumeLimits
 
 

@@ -8,7 +8,7 @@ import torch
 
 from configs.inference_profiles import PROFILES, InferenceProfile
 from configs.post_process import PostProcessRules
-from configs.settings import AnnotateSettings
+from configs.setting_sections import AnnotateSettings
 from flows.devices import inference_precision
 from model.annotate import AnnotateOptions
 from model.checkpoint import load_checkpoint
@@ -41,6 +41,7 @@ def load_members(
                 network=loaded.network.to(device).eval(),
                 inference=inference,
                 structures=loaded.network.structures,
+                temperatures=record.temperatures,
             )
         )
     return members

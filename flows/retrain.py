@@ -208,10 +208,18 @@ def gate_policy(store: Store) -> GatePolicy:
 def challengers(
     store: Store, committee: CommitteeRecord, challenges: Sequence[Challenge]
 ) -> CommitteeRecord:
-    """Return the committee with the challengers in their champions' places."""
+    """Return the committee with the challengers in their champions' places.
+
+    Temperatures stay behind with the weights that they were fitted on.
+    """
     new = {entry.name: entry.challenger for entry in challenges}
     members = tuple(
-        replace(member, weights=new[member.name], path=store.objects.path(new[member.name]))
+        replace(
+            member,
+            weights=new[member.name],
+            path=store.objects.path(new[member.name]),
+            temperatures={},
+        )
         if member.name in new
         else member
         for member in committee.members

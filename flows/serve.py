@@ -38,7 +38,9 @@ def serve_schedule(
     watched = len(watched_folders(store))
     prepare_environment(store.workspace)
     with _server(store) as url:
-        from flows.scheduled import deployments, register, serve_deployments
+        from flows.scheduled.deployments import deployments
+        from flows.scheduled.registration import register
+        from flows.scheduled.serving import serve_deployments
 
         schedule = store.settings.schedule
         made = deployments(store.workspace.root, schedule, work_pool=work_pool)

@@ -13,7 +13,7 @@ import torch
 
 from configs.demo_members import MemberPreset
 from configs.errors import ConflictError, UsageError
-from configs.settings import MemberSettings
+from configs.setting_sections import MemberSettings
 from flows.devices import choose_device
 from flows.initial_weights import inherited_terms, initialise
 from flows.process_pool import side_by_side

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from configs.errors import ModelError, StoppedError, StorageError
-from configs.settings import TrainSettings
+from configs.setting_sections import TrainSettings
 from flows.progress import Advance, silent
 from flows.ranks import Ranks
 from flows.stop_signals import StopAsked

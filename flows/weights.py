@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import UsageError
-from configs.settings import MemberSettings
+from configs.setting_sections import MemberSettings
 from configs.taxonomy import shipped_taxonomy
 from model.checkpoint import save_checkpoint
 from model.encoding import TextVectors

@@ -71,7 +71,7 @@ class StructureResult:
             it; members that do not cover the structure abstain.
         uncertainty: 255 times the binary entropy in bits of that mean.
         disagreement: 510 times the population standard deviation over members, so 0.5, the highest
-            possible, is 255.
+            possible, is 255; None where one member covers the structure.
         scores: One row per covering member, then the consensus'.
         candidates: Places that may be a lesion; None for organs, and without rules.
     """
@@ -116,12 +116,12 @@ def predict_volume(
     """Run all networks over a volume; afterwards the volume is not needed any more.
 
     They run before the first result comes: overlap with exclusive neighbours needs all masks.
-    Probabilities stay as bytes at working resolution. No float tensor of all structures exists
+    Probabilities stay in 16 bits at working resolution. No float tensor of all structures exists
     beyond one window's thickness.
 
     Peak memory in bytes, for M members of Q structures, V native and W working voxels: the caller's
-    volume ``2 * V``; every member's probabilities ``M * Q * W``; and a member's run, with ``9 * W``
-    for the volume and the body beside the sliding window's own (see ``predict_probabilities``).
+    volume ``2 * V``; every member's probabilities ``2 * M * Q * W``; and a member's run, with ``9 *
+    W`` for the volume and the body beside the sliding window's own (see ``predict_probabilities``).
     ``benchmarks/annotate_memory.py`` measures it.
 
     On a CPU two runs with the same number of threads give the same bytes.
@@ -189,7 +189,7 @@ class VolumePrediction:
         their boxes; about ``(2 * M + 7) * N``; with rules ``(3 * M + 4) * N`` and, while they work,
         8 bytes more per voxel of one voter's mask in its box, 12 of the box that holds both sides
         of a pair, or 13 of the box of all that is above a lesion's low probability; and ``(M + 3) *
-        N`` of a result that the caller still holds when it asks for the next.
+        N`` of each result that the caller still holds when it asks for the next.
 
         Raises:
             CaseError: Memory is not enough.
@@ -255,7 +255,8 @@ def _drawn(structure: str, votes: Sequence[Vote], run: _Run) -> _Drawing:
         masks = {name: levels > THRESHOLD for name, levels in maps.members.items()}
         # A coarse native grid can average the last foreground away.
         if any(mask.any() for mask in masks.values()):
-            masks[COMMITTEE] = maps.mean > THRESHOLD
+            alone = len(votes) == 1
+            masks[COMMITTEE] = masks[votes[0].member] if alone else maps.mean > THRESHOLD
             return _Drawing(votes, maps, VoterMasks(structure, voters, box, masks))
     return _Drawing(votes, None, VoterMasks(structure, voters, None, {}))
 
@@ -287,7 +288,7 @@ def _result(drawing: _Drawing, kept: VoterMasks, voted: _Voted, run: _Run) -> St
         masks={name: mask for name, mask in kept.masks.items() if name != COMMITTEE},
         consensus=kept.masks[COMMITTEE],
         uncertainty=_in(box, entropy_map(maps.mean), raw.box),
-        disagreement=_in(box, maps.deviation, raw.box),
+        disagreement=None if maps.deviation is None else _in(box, maps.deviation, raw.box),
         scores=rows.rows(raw.structure, claims),
         candidates=candidates,
     )

@@ -6,11 +6,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from model.dilation import dilated
 from model.grid import Triple
 
 AIR_HU = -300.0
 
 _COARSE_MM = 4.0
+_CROSS_IN_PLANE = np.zeros((3, 3, 3), np.bool_)
+_CROSS_IN_PLANE[:, 1, 1] = _CROSS_IN_PLANE[1, :, 1] = True
 
 
 def body_mask(hu: npt.NDArray[np.floating], spacing_mm: Triple) -> npt.NDArray[np.bool_]:
@@ -34,10 +37,8 @@ def body_mask(hu: npt.NDArray[np.floating], spacing_mm: Triple) -> npt.NDArray[n
     kept = _largest(_open(coarse))
     if kept is None:
         return np.ones(hu.shape, bool)
-    kept = _dilate(kept, iterations=2) & coarse
-    for k in range(kept.shape[2]):
-        kept[:, :, k] = ndimage.binary_fill_holes(kept[:, :, k])
-    full = _dilate(kept, iterations=1)
+    kept = _without_holes(dilated(kept, (2, 2, 2)) & coarse)
+    full = dilated(kept, (1, 1, 1))
     for axis, stride in enumerate(strides):
         full = np.repeat(full, stride, axis=axis)
     return full[: hu.shape[0], : hu.shape[1], : hu.shape[2]]
@@ -45,14 +46,19 @@ def body_mask(hu: npt.NDArray[np.floating], spacing_mm: Triple) -> npt.NDArray[n
 
 def _open(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Open in plane, where table and clothes are thin; past the edge the body goes on."""
-    plane = np.ones((3, 3, 1), bool)
-    eroded = ndimage.binary_erosion(mask, plane, border_value=1)
-    return np.asarray(ndimage.binary_dilation(eroded, plane), bool)
+    return dilated(~dilated(~mask, (1, 1, 0)), (1, 1, 0))
 
 
-def _dilate(mask: npt.NDArray[np.bool_], *, iterations: int) -> npt.NDArray[np.bool_]:
-    cube = np.ones((3, 3, 3), bool)
-    return np.asarray(ndimage.binary_dilation(mask, cube, iterations=iterations), bool)
+def _without_holes(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Fill what is closed in within its axial slice, all slices in one go."""
+    outside = np.zeros(mask.shape, np.int32)
+    ndimage.label(~mask, _CROSS_IN_PLANE, output=outside)
+    edges = (outside[0], outside[-1], outside[:, 0], outside[:, -1])
+    is_open = np.zeros(int(outside.max()) + 1, np.bool_)
+    for edge in edges:
+        is_open[edge.ravel()] = True
+    is_open[0] = False
+    return ~is_open[outside]
 
 
 def _largest(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | None:

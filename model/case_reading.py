@@ -56,7 +56,7 @@ def read_case(
 ) -> CaseReading:
     """Run a network over one case and compare it with each annotated structure.
 
-    Peak memory in bytes beside the volume and the sliding window's own: the probabilities, one byte
+    Peak memory in bytes beside the volume and the sliding window's own: the probabilities, two
     a structure and voxel of the working grid; then, a structure at a time, about 16 per voxel of
     the native box that holds network and reference, 35 for a lesion, whose box holds all above
     ``low_probability``; with surfaces about 75. Calibration adds 10 mm of margin to the box. No

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from torch import nn
 
@@ -22,6 +22,8 @@ class CommitteeMember:
             logits ``[B, Q, I, J, K]``; on the device of the run, in evaluation mode.
         inference: How the network wants to see a volume.
         structures: Names in the order of the network's outputs when ``structure_index`` is None.
+        temperatures: Structure -> what its probabilities are calibrated by before they are averaged
+            with those of others, scored and drawn; 1 where it is not named.
     """
 
     name: str
@@ -29,6 +31,7 @@ class CommitteeMember:
     network: nn.Module
     inference: InferenceSettings
     structures: tuple[str, ...]
+    temperatures: Mapping[str, float] = field(default_factory=dict)
 
     def covers(self, structure: str) -> bool:
         """Whether the member votes on a structure; it abstains from all others."""

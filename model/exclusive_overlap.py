@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from model.grid import Box, Shape, Triple
-from model.native_maps import Vote, consensus_levels
+from model.grid import Grid, Shape
+from model.native_maps import Vote, consensus_levels, foreground_box
 from model.scores import COMMITTEE, THRESHOLD, Bytes, claimed_share
+from model.working_levels import HALF
 from model.working_prediction import WorkingPrediction, votes_on
 
-_STEP_VOXELS = 2_000_000
+# Stored levels, from the foreground's on: a structure that is seen is looked for in its box alone.
+_SEARCHED_ABOVE = (THRESHOLD, 25, 2, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +24,11 @@ class Claim:
 
     Attributes:
         bits: ``np.packbits`` of the flattened mask.
-        highest: Highest 8-bit probability in the volume.
+        highest: Highest probability in the volume, calibrated.
     """
 
     bits: Bytes
-    highest: int
+    highest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,13 @@ def collect_claims(
     if not predictions:
         return claims
     shape = _shape(predictions[0].probabilities.shape)
-    spacing_mm = predictions[0].member.inference.spacing_mm
-    claims[COMMITTEE] = {
-        name: _consensus_claim(votes_on(predictions, name), shape, spacing_mm, device)
-        for name in structures
-    }
+    grid = Grid(shape, predictions[0].member.inference.spacing_mm)
+    first = claims[predictions[0].member.name]
+    claims[COMMITTEE] = {}
+    for name in structures:
+        votes = votes_on(predictions, name)
+        own = first.get(name) if len(votes) == 1 else None
+        claims[COMMITTEE][name] = own or _consensus_claim(votes, grid, device)
     return claims
 
 
@@ -68,7 +72,7 @@ def claim_scores(structure: str, claims: Claims, exclusive: Sequence[str]) -> di
     return {
         voter: ClaimScore(
             claimed_share(own[structure].bits, [own[n].bits for n in exclusive if n in own]),
-            own[structure].highest / 255.0,
+            own[structure].highest,
         )
         for voter, own in claims.items()
         if structure in own
@@ -76,24 +80,25 @@ def claim_scores(structure: str, claims: Claims, exclusive: Sequence[str]) -> di
 
 
 def _member_claim(vote: Vote) -> Claim:
-    return Claim(np.packbits(vote.probability > THRESHOLD), int(vote.probability.max()))
+    return Claim(np.packbits(vote.probability > HALF), vote.highest)
 
 
-def _consensus_claim(
-    votes: Sequence[Vote], shape: Shape, spacing_mm: Triple, device: torch.device
-) -> Claim:
-    """Go layer by layer along the first axis, so the extra memory is a step's, not the volume's."""
-    i, j, k = shape
-    # Eight layers are whole bytes, so packed steps join without a gap.
-    depth = max(8, _STEP_VOXELS // (j * k) // 8 * 8)
-    bits: list[Bytes] = []
-    highest = 0
-    for first in range(0, i, depth):
-        box = Box((first, 0, 0), (min(first + depth, i), j, k))
-        mean = consensus_levels(votes, box, spacing_mm, device=device)
-        bits.append(np.packbits(mean > THRESHOLD))
-        highest = max(highest, int(mean.max()))
-    return Claim(np.concatenate(bits), highest)
+def _consensus_claim(votes: Sequence[Vote], grid: Grid, device: torch.device) -> Claim:
+    """Look only where some member is above a level, and lower until the highest is found there.
+
+    Outside of that box no member is above the level, so their mean is not either.
+    """
+    inside = np.zeros(grid.shape, np.bool_)
+    for level in _SEARCHED_ABOVE:
+        box = foreground_box(votes, grid, 0.0, threshold=level)
+        if box is None:
+            continue
+        mean = consensus_levels(votes, box, grid.spacing_mm, device=device)
+        highest = int(mean.max())
+        if highest > level:
+            inside[box.slices] = mean > THRESHOLD
+            return Claim(np.packbits(inside), highest / 255.0)
+    return Claim(np.packbits(inside), 0.0)
 
 
 def _shape(shape: tuple[int, ...]) -> Shape:

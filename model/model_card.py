@@ -170,7 +170,7 @@ def validation_section(summary: ValidationSummary, *, about: str) -> Card:
 
 
 def temperature_section(calibrations: Sequence[StructureCalibration], *, fitted_on: str) -> Card:
-    """Return temperatures for the card; ``card_temperatures`` reads them back."""
+    """Return temperatures for the card; ``storage.model_card`` reads them back."""
     return {
         "fitted_on": fitted_on,
         "structures": {
@@ -184,14 +184,6 @@ def temperature_section(calibrations: Sequence[StructureCalibration], *, fitted_
             for one in calibrations
         },
     }
-
-
-def card_temperatures(card: Mapping[str, Any]) -> dict[str, float]:
-    """Return structure -> temperature of a card; 1 is left out, and a card may have none."""
-    found = card.get("temperatures")
-    listed = found.get("structures", {}) if isinstance(found, Mapping) else {}
-    values = {name: float(one["temperature"]) for name, one in listed.items()}
-    return {name: value for name, value in values.items() if value != 1.0}
 
 
 def _dataset(use: DatasetUse) -> Card:

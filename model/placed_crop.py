@@ -55,14 +55,23 @@ def cropped(mask: Mask, *, origin: Shape = (0, 0, 0)) -> PlacedMask | None:
         mask: A volume, or a crop of one.
         origin: Where its first voxel lies in the volume.
     """
-    hits = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    if not len(hits[0]):
+    box = foreground_bounds(mask)
+    if box is None:
         return None
-    box = Box(_shape([found[0] for found in hits]), _shape([found[-1] + 1 for found in hits]))
     crop = mask[box.slices].copy()
     start = [first + offset for first, offset in zip(box.start, origin, strict=True)]
     stop = [last + offset for last, offset in zip(box.stop, origin, strict=True)]
     return PlacedMask(crop, Box(_shape(start), _shape(stop)))
+
+
+def foreground_bounds(mask: Mask) -> Box | None:
+    """Return the smallest box that holds a mask's foreground; None where it has none."""
+    rows = np.flatnonzero(mask.any(axis=(1, 2)))
+    if not len(rows):
+        return None
+    plane = np.logical_or.reduce(mask[rows[0] : rows[-1] + 1], axis=0)
+    hits = [rows, *(np.flatnonzero(plane.any(axis=axis)) for axis in (1, 0))]
+    return Box(_shape([found[0] for found in hits]), _shape([found[-1] + 1 for found in hits]))
 
 
 def placed(crop: npt.NDArray[Values], box: Box, into: Box) -> npt.NDArray[Values]:

@@ -156,6 +156,11 @@ class PostProcessor:
         voters = dict.fromkeys(voter for one in unit for voter in one.voters)
         kept: list[dict[str, PlacedMask | None]] = [{} for _ in unit]
         for voter in voters:
+            twin = next((one for one in kept[0] if self._are_one(one, voter, unit)), None)
+            if twin is not None:
+                for found in kept:
+                    found[voter] = found[twin]
+                continue
             crops = [self._raised(one.structure, voter, _crop_of(one, voter)) for one in unit]
             rule = self._rules.rule(unit[0].structure) if self._rules else None
             if isinstance(rule, KeepSides):
@@ -165,6 +170,23 @@ class PostProcessor:
             for found, crop in zip(kept, crops, strict=True):
                 found[voter] = crop
         return [_boxed(one, crops) for one, crops in zip(unit, kept, strict=True)]
+
+    def _are_one(self, first: str, second: str, unit: Sequence[VoterMasks]) -> bool:
+        """Whether two voters have the very same masks, also of all that the unit's rules look at.
+
+        The consensus has those of a member that is alone in covering a structure and its hosts.
+        """
+        leaned_on = {
+            name
+            for one in unit
+            for name in (self._rules.leans_on(one.structure) if self._rules else ())
+        }
+        seen: list[Mapping[str, Mask | PackedMask | None]] = [one.masks for one in unit]
+        seen += [self._kept.get(name, {}) for name in leaned_on]
+        return all(
+            (first in masks) == (second in masks) and masks.get(first) is masks.get(second)
+            for masks in seen
+        ) and all((first in one.voters) == (second in one.voters) for one in unit)
 
     def _raised(self, structure: str, voter: str, crop: PlacedMask | None) -> PlacedMask | None:
         """Return a crop without what lies below the structure that its rule names."""
@@ -254,16 +276,24 @@ def _boxed(one: VoterMasks, crops: Mapping[str, PlacedMask | None]) -> VoterMask
     if not boxes:
         return one
     box = union_box(boxes)
-    masks = {}
+    masks: dict[str, Mask] = {}
+    done: dict[int, Mask] = {}
     for voter in one.voters:
         crop = crops[voter]
-        empty = crop is None
-        mask = np.zeros(box.shape, np.bool_) if empty else placed(crop.mask, crop.box, box)
-        unchanged = box == one.box and np.array_equal(mask, one.masks[voter])
-        masks[voter] = one.masks[voter] if unchanged else mask
+        if id(crop) not in done:
+            empty = crop is None
+            mask = np.zeros(box.shape, np.bool_) if empty else placed(crop.mask, crop.box, box)
+            unchanged = box == one.box and np.array_equal(mask, one.masks[voter])
+            done[id(crop)] = one.masks[voter] if unchanged else mask
+        masks[voter] = done[id(crop)]
     return VoterMasks(one.structure, one.voters, box, masks)
 
 
 def _packed_masks(one: VoterMasks) -> dict[str, PackedMask | None]:
-    crops = {voter: _crop_of(one, voter) for voter in one.voters}
-    return {voter: None if crop is None else packed(crop) for voter, crop in crops.items()}
+    """Return every voter's mask packed; the very same mask once."""
+    done: dict[int, PackedMask | None] = {}
+    for mask in one.masks.values():
+        if id(mask) not in done and one.box is not None:
+            crop = cropped(mask, origin=one.box.start)
+            done[id(mask)] = None if crop is None else packed(crop)
+    return {voter: done.get(id(one.masks.get(voter))) for voter in one.voters}

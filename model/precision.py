@@ -52,13 +52,21 @@ def differing_share(
 
 def _middle_window(working: Tensor, body: npt.NDArray[np.bool_], patch: Shape) -> Tensor:
     """Return a window of the patch's size round the body's centre of mass, air where it ends."""
-    centre = [int(np.round(places.mean())) for places in np.nonzero(body)]
     window = torch.full(patch, float(working.min()), device=working.device)
     source, target = [], []
-    for middle, size, length in zip(centre, patch, working.shape, strict=True):
-        start = min(max(0, middle - size // 2), max(0, length - size))
+    for middle, size, length in zip(centre_of(body), patch, working.shape, strict=True):
+        start = min(max(0, round(middle) - size // 2), max(0, length - size))
         stop = min(length, start + size)
         source.append(slice(start, stop))
         target.append(slice(0, stop - start))
     window[tuple(target)] = working[tuple(source)]
     return window
+
+
+def centre_of(body: npt.NDArray[np.bool_]) -> Triple:
+    """Return the centre of mass in voxels, 0 when there is no body; takes no list of all voxels."""
+    total = max(1, np.count_nonzero(body))
+    axes = range(body.ndim)
+    sums = [body.sum(axis=tuple(other for other in axes if other != axis)) for axis in axes]
+    i, j, k = (float(np.arange(line.size) @ line) / total for line in sums)
+    return (i, j, k)

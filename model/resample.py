@@ -39,6 +39,13 @@ class AxisMap:
         """Rows per column: below 1 the axis shrinks."""
         return self.weights.shape[0] / self.weights.shape[1]
 
+    def part(self, start: int, stop: int) -> AxisMap:
+        """Return the map of some of its rows, and of no column that they do not need."""
+        rows = self.weights[start:stop]
+        used = rows.any(dim=0).nonzero()
+        first, last = int(used[0]), int(used[-1])
+        return AxisMap(rows[:, first : last + 1], self.first + first, self.identity)
+
 
 def working_shape(shape: Shape, spacing_mm: Triple, working_spacing_mm: Triple) -> Shape:
     """Return the shape of the working grid that covers a native grid.

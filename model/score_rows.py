@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from model.scores import (
     border_band,
     committee_dice,
     dice_between,
+    foreground_entropy,
+    level_counts,
     mean_deviation,
     mean_entropy,
     member_dice,
@@ -53,22 +55,42 @@ class NativeScores:
         families = {vote.member: vote.family for vote in self.votes}
         agreement = {name: member_dice(pairs, name) for name in families}
         agreement[COMMITTEE] = committee_dice(pairs, families)
-        levels = {**self.maps.members, COMMITTEE: self.maps.mean}
-        return tuple(
-            ScoreRow(
-                structure=structure,
-                member=voter,
-                volume_ml=int(np.count_nonzero(kept[voter])) * self.grid.voxel_ml,
-                entropy_mean=mean_entropy(levels[voter], mask),
-                entropy_border=self._border_entropy(levels[voter], mask),
-                self_consistency=self_consistency(levels[voter]),
-                pairwise_dice=agreement[voter],
-                inconsistency=self._inconsistency() if voter == COMMITTEE else None,
-                overlap_exclusive=claims[voter].overlap_exclusive,
-                max_probability=claims[voter].max_probability,
-                removed_ml=self._removed_ml(voter),
+        rows = [self._row(structure, name, claims[name], agreement[name]) for name in families]
+        if self._is_alone(claims):
+            rows.append(replace(rows[0], member=COMMITTEE))
+        else:
+            rows.append(self._row(structure, COMMITTEE, claims[COMMITTEE], agreement[COMMITTEE]))
+        return tuple(rows)
+
+    def _row(
+        self, structure: str, voter: str, claim: ClaimScore, agreement: float | None
+    ) -> ScoreRow:
+        levels = self.maps.mean if voter == COMMITTEE else self.maps.members[voter]
+        kept = (self.kept or self.raw).masks[voter]
+        counts = level_counts(levels)
+        return ScoreRow(
+            structure=structure,
+            member=voter,
+            volume_ml=int(np.count_nonzero(kept)) * self.grid.voxel_ml,
+            entropy_mean=foreground_entropy(counts),
+            entropy_border=self._border_entropy(levels, self.raw.masks[voter]),
+            self_consistency=self_consistency(counts),
+            pairwise_dice=agreement,
+            inconsistency=self._inconsistency() if voter == COMMITTEE else None,
+            overlap_exclusive=claim.overlap_exclusive,
+            max_probability=claim.max_probability,
+            removed_ml=self._removed_ml(voter),
+        )
+
+    def _is_alone(self, claims: Mapping[str, ClaimScore]) -> bool:
+        """Whether the consensus is one member's in everything, so that its row need not be made."""
+        own, *others = (vote.member for vote in self.votes)
+        return (
+            not others
+            and claims[own] == claims[COMMITTEE]
+            and all(
+                one.masks[own] is one.masks[COMMITTEE] for one in (self.raw, self.kept or self.raw)
             )
-            for voter, mask in self.raw.masks.items()
         )
 
     def _removed_ml(self, voter: str) -> float | None:
@@ -85,7 +107,7 @@ class NativeScores:
 
     def _inconsistency(self) -> float | None:
         masks = [mask for name, mask in self.raw.masks.items() if name != COMMITTEE]
-        if len(masks) < 2:
+        if self.maps.deviation is None:
             return None
         return mean_deviation(self.maps.deviation, np.logical_or.reduce(masks))
 

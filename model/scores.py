@@ -8,7 +8,7 @@ A number that is not defined (no foreground, one voter) is None, never NaN.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +23,11 @@ DEVIATION_SCALE = 510.0
 
 Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
+LevelCounts = npt.NDArray[np.int64]
+"""Voxels of each of the 256 levels."""
 
-_CHUNK_VOXELS = 4_000_000
+# What numpy widens to 8 bytes a voxel at a time: little enough for a processor's cache.
+_CHUNK_VOXELS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,18 +81,32 @@ def entropy_map(probability: Bytes) -> Bytes:
 
 def mean_entropy(probability: Bytes, where: Mask) -> float | None:
     """Return the mean binary entropy in bits inside a mask; None when the mask is empty."""
-    counts = _histogram(probability, where)
+    counts = level_counts(probability[where])
     total = int(counts.sum())
     return float(counts @ _ENTROPY) / total if total else None
 
 
-def self_consistency(probability: Bytes) -> float | None:
+def level_counts(probability: Bytes) -> LevelCounts:
+    """Count the voxels of each of the 256 levels, any shape."""
+    flat = probability.reshape(-1)
+    counts = np.zeros(256, np.int64)
+    for start in range(0, flat.size, _CHUNK_VOXELS):
+        counts += np.bincount(flat[start : start + _CHUNK_VOXELS], minlength=256)
+    return counts
+
+
+def foreground_entropy(counts: LevelCounts) -> float | None:
+    """Return the mean binary entropy in bits of what is above 0.5; None without foreground."""
+    size = int(counts[THRESHOLD + 1 :].sum())
+    return float(counts[THRESHOLD + 1 :] @ _ENTROPY[THRESHOLD + 1 :]) / size if size else None
+
+
+def self_consistency(counts: LevelCounts) -> float | None:
     """Return the Dice of probabilities p with their own mask a = [p > 0.5].
 
     ``2 * sum(p * a) / (sum p + sum a)``: the mask's expected Dice if p is calibrated. None without
     foreground.
     """
-    counts = _histogram(probability, None)
     level = np.arange(256) / 255.0
     size = int(counts[THRESHOLD + 1 :].sum())
     if not size:
@@ -152,7 +169,7 @@ def member_dice(pairs: Mapping[tuple[str, str], float], member: str) -> float | 
 
 def mean_deviation(deviation: Bytes, where: Mask) -> float | None:
     """Return the mean deviation inside a mask from a map of 510 times it; None if empty."""
-    counts = _histogram(deviation, where)
+    counts = level_counts(deviation[where])
     total = int(counts.sum())
     return float(counts @ np.arange(256)) / DEVIATION_SCALE / total if total else None
 
@@ -173,21 +190,6 @@ def claimed_share(mask_bits: Bytes, neighbour_bits: Sequence[Bytes]) -> float | 
 
 def _bit_count(bits: Bytes) -> int:
     return int(np.bitwise_count(bits).sum(dtype=np.int64))
-
-
-def _histogram(values: Bytes, where: Mask | None) -> npt.NDArray[np.int64]:
-    """Count the 256 levels in chunks, since numpy widens what it counts to 8 bytes a voxel."""
-    counts = np.zeros(256, np.int64)
-    for part in _chunks(values.shape):
-        chosen = values[part] if where is None else values[part][where[part]]
-        counts += np.bincount(chosen.ravel(), minlength=256)
-    return counts
-
-
-def _chunks(shape: tuple[int, ...]) -> Iterator[slice]:
-    rows = max(1, _CHUNK_VOXELS // max(1, int(np.prod(shape[1:]))))
-    for start in range(0, shape[0], rows):
-        yield slice(start, start + rows)
 
 
 _ENTROPY = entropy_bits(np.arange(256) / 255.0)

@@ -15,11 +15,15 @@ from torch.nn import functional
 from configs.errors import CaseError, Reason
 from model.grid import Shape
 from model.network_options import Blending, NetworkOptions
+from model.working_levels import Levels, levels_in_place
 
 Predictor = Callable[[Tensor], Tensor]
 
 _SIGMA = 0.125
 _LEAST_WEIGHT = 1e-3
+
+# A processor adds logits up while they are in its cache: half the time of all structures at once.
+_CACHED_VOXELS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,19 +47,19 @@ def predict_probabilities(
     structures: int,
     windowing: Windowing,
     options: NetworkOptions | None = None,
-) -> npt.NDArray[np.uint8]:
+) -> Levels:
     """Return every structure's probability in every voxel of a working volume.
 
-    Windows are visited slice layer by slice layer. Weighted logits are summed in a ring
-    that is one window thick; slices that no later window touches are divided by their weights,
-    passed through the sigmoid and stored. Windows without body are skipped; what no window touches
-    is 0.
+    Windows are visited slice layer by slice layer. Weighted logits are summed over one window's
+    thickness; slices that no later window touches are divided by their weights, passed through the
+    sigmoid and stored, and the sums move on. Windows without body are skipped; what no window
+    touches is 0.
 
     Peak memory in bytes, for Q structures, a (padded) volume I x J x K, a patch a x b x c, batch B:
-    the ring ``4 * (Q + 1) * I * J * c`` on the image's device, or on the host with
+    the sums ``4 * (Q + 1) * I * J * c`` on the image's device, or on the host with
     ``options.host_sums``; on the image's device the image ``4 * I * J * K`` (twice when it must be
-    padded) and the network's own use with its logits ``4 * B * Q * a * b * c``; and the result ``Q
-    * I * J * K`` on the host. Only the image and the result grow with K.
+    padded) and the network's own use with its logits ``4 * B * Q * a * b * c``; and the result ``2
+    * Q * I * J * K`` on the host. Only the image and the result grow with K.
 
     Args:
         image: Network input, shape (I, J, K), float32.
@@ -66,22 +70,21 @@ def predict_probabilities(
         options: How the network runs; the defaults when None.
 
     Returns:
-        uint8 of shape (Q, I, J, K): 255 * probability, rounded, exact halves down, so that a value
-        above 127 is a probability above 0.5 and nothing else is.
+        Levels as of ``model.working_levels``, shape (Q, I, J, K).
 
     Raises:
         CaseError: A logit is not finite.
 
     Source:
         Averaging logits with a Gaussian of sigma = patch / 8: the reference's inference
-        (reference-model 5.1) through MONAI's sliding window; the ring is ours.
+        (reference-model 5.1) through MONAI's sliding window; moving on is ours.
     """
     chosen = options or NetworkOptions()
     everywhere = body if chosen.body_only else np.ones(image.shape, np.bool_)
     before, padded_image, padded_body = _pad_to_patch(image, everywhere, windowing.patch)
     summed_on = torch.device("cpu") if chosen.host_sums else image.device
-    ring = _Ring(structures, _shape3(padded_image), windowing.patch[2], summed_on)
-    result = np.zeros((structures, *image.shape), np.uint8)
+    front = _Front(structures, _shape3(padded_image), windowing.patch[2], summed_on)
+    result = np.zeros((structures, *image.shape), np.int16)
     weight = window_weight(windowing.patch, chosen.blending).to(summed_on)
     with torch.inference_mode():
         for layer in _layers(padded_body, windowing):
@@ -89,9 +92,9 @@ def predict_probabilities(
                 with chosen.autocast(image.device):
                     logits = predict(_windows(padded_image, corners, windowing.patch))
                 for corner, window in zip(corners, logits, strict=True):
-                    ring.add_in_place(window.to(summed_on), weight, corner)
-            for start, stop, index, values in ring.finish_in_place(layer.start, layer.stop):
-                _store_in_place(result[index], values, before, start, stop)
+                    front.add_in_place(window.to(summed_on), weight, corner)
+            for index, values in front.finish_in_place(layer.stop - layer.start):
+                _store_in_place(result[index], values, before, layer.start, layer.stop)
     return result
 
 
@@ -133,59 +136,58 @@ class _Layer:
     corners: tuple[Shape, ...]
 
 
-class _Ring:
-    """Weighted logits of one window's thickness of slices; slice k lives in slot k modulo depth."""
+class _Front:
+    """Weighted logits of one window's thickness of slices, from the layer's first slice on."""
 
     def __init__(self, structures: int, shape: Shape, depth: int, device: torch.device) -> None:
         self._sums = torch.zeros((structures, *shape[:2], depth), device=device)
         self._weights = torch.zeros((*shape[:2], depth), device=device)
-        self._depth = depth
 
     def add_in_place(self, logits: Tensor, weight: Tensor, corner: Shape) -> None:
-        """Add a window's logits (Q, a, b, depth), whose first voxel is ``corner``."""
-        i, j, k = corner
+        """Add logits (Q, a, b, depth) of a window of this layer; its first voxel is ``corner``."""
+        i, j, _ = corner
         rows, columns = slice(i, i + weight.shape[0]), slice(j, j + weight.shape[1])
-        kept = self._depth - k % self._depth
-        for window, slots in (
-            (slice(0, kept), slice(self._depth - kept, self._depth)),
-            (slice(kept, self._depth), slice(0, self._depth - kept)),
-        ):
-            sums = self._sums[:, rows, columns, slots]
-            sums.addcmul_(logits[..., window].float(), weight[..., window])
-            self._weights[rows, columns, slots] += weight[..., window]
+        sums = self._sums[:, rows, columns]
+        at_once = max(1, _CACHED_VOXELS // weight.numel()) if sums.is_cpu else len(sums)
+        for some, total in zip(logits.split(at_once), sums.split(at_once), strict=True):
+            total.addcmul_(some.float(), weight)
+        self._weights[rows, columns] += weight
 
-    def finish_in_place(self, start: int, stop: int) -> Iterator[tuple[int, int, int, Tensor]]:
-        """Yield (start, stop, structure, uint8 (I, J, n)) of finished slices; free their slots."""
-        for first, last in self._runs(start, stop):
-            slots = slice(first % self._depth, first % self._depth + last - first)
-            weights = self._weights[..., slots]
-            touched = weights > 0
-            if bool(touched.any()):
-                # Where no window was, the smallest float keeps 0 / 0 out of the check.
-                weights.clamp_min_(torch.finfo(torch.float32).tiny)
-                for index in range(self._sums.shape[0]):
-                    sums = self._sums[index, ..., slots]
-                    yield first, last, index, _levels_in_place(sums, weights, touched)
-                self._sums[..., slots] = 0
-                weights.zero_()
-
-    def _runs(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Split slices where the ring wraps."""
-        wraps = range(start - start % self._depth + self._depth, stop, self._depth)
-        yield from pairwise((start, *wraps, stop))
+    def finish_in_place(self, slices: int) -> Iterator[tuple[int, Tensor]]:
+        """Yield (structure, levels (I, J, slices)) of the first slices; then go on behind them."""
+        weights = self._weights[..., :slices]
+        touched = weights > 0
+        # No window has begun earlier, so there is none that reaches into later slices either.
+        if not bool(touched.any()):
+            return
+        everywhere = bool(touched.all())
+        # Where no window was, the smallest float keeps 0 / 0 out of the check.
+        weights = weights.clamp_min(torch.finfo(torch.float32).tiny)
+        for index, sums in enumerate(self._sums):
+            levels = _finite_levels_in_place(sums[..., :slices] / weights)
+            yield index, levels if everywhere else levels.mul_(touched)
+            _move_on_in_place(sums, slices)
+        _move_on_in_place(self._weights, slices)
 
 
-def _levels_in_place(sums: Tensor, weights: Tensor, touched: Tensor) -> Tensor:
-    """Return 255 times the probabilities as bytes; the sums are used up."""
-    mean = sums.div_(weights)
+def _move_on_in_place(values: Tensor, slices: int) -> None:
+    """Drop the first slices along the last axis, move the others there and put 0 behind them."""
+    kept = values.shape[-1] - slices
+    if kept:
+        values[..., :kept] = values[..., slices:].clone()
+    values[..., kept:] = 0
+
+
+def _finite_levels_in_place(logits: Tensor) -> Tensor:
+    """Return the levels of logits, which are used up."""
     # What is not finite stays so in the sum, which costs one pass less than asking every voxel.
-    if not bool(torch.isfinite(mean.sum())):
+    if not bool(torch.isfinite(logits.sum())):
         raise CaseError(
             Reason.NON_FINITE_LOGITS,
             "logits must be finite, the network gave NaN or infinity; check its weights, or run it "
             "without reduced precision",
         )
-    return mean.sigmoid_().mul_(255.0).sub_(0.5).ceil_().clamp_(0.0, 255.0).mul_(touched).byte()
+    return levels_in_place(logits.sigmoid_())
 
 
 def _layers(body: npt.NDArray[np.bool_], windowing: Windowing) -> Iterator[_Layer]:
@@ -218,9 +220,7 @@ def _pad_to_patch(
     return (i, j, k), functional.pad(image, flat), np.pad(body, pairs)
 
 
-def _store_in_place(
-    result: npt.NDArray[np.uint8], values: Tensor, before: Shape, start: int, stop: int
-) -> None:
+def _store_in_place(result: Levels, values: Tensor, before: Shape, start: int, stop: int) -> None:
     """Write finished slices of the padded volume into one structure's unpadded result (I, J, K)."""
     i, j, k = before
     first, last = max(start, k), min(stop, k + result.shape[2])

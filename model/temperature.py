@@ -93,11 +93,18 @@ def scaled_levels(levels: Bytes, temperature: float) -> Bytes:
         raise ValueError(f"a temperature must be positive, got {temperature}")
     if temperature == 1.0:
         return levels
-    table = np.ceil(255 * level_probabilities(temperature) - 0.5).clip(0, 255).astype(np.uint8)
+    table = np.ceil(level_table(temperature) - 0.5).astype(np.uint8)
     # Rounding must not carry a level across one half, which a temperature leaves where it is.
     table[:128] = np.minimum(table[:128], 127)
     table[128:] = np.maximum(table[128:], 128)
     return table[levels]
+
+
+def level_table(temperature: float) -> Counts:
+    """Return what each level becomes with a temperature applied, 0 to 255, not rounded, (256,)."""
+    table = 255 * level_probabilities(temperature)
+    table[0], table[255] = 0.0, 255.0
+    return table
 
 
 def level_probabilities(temperature: float) -> Counts:

@@ -1,4 +1,4 @@
-"""What one member predicts for one case, kept as bytes on the member's working grid."""
+"""What one member predicts for one case, kept in 16 bits on the member's working grid."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from model.native_maps import Vote
 from model.network_options import NetworkOptions
 from model.resample import to_working
 from model.sliding_window import Predictor, Windowing, predict_probabilities
+from model.working_levels import Levels
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,14 +31,14 @@ class WorkingPrediction:
 
     Attributes:
         structures: Its structures in order.
-        probabilities: uint8 of shape (Q, I, J, K).
+        probabilities: Shape (Q, I, J, K), as the network gives them: no temperature is applied.
         fallbacks: What was tried instead where memory was not enough or numbers overflowed, in
             words; empty where all went as asked.
     """
 
     member: CommitteeMember
     structures: tuple[str, ...]
-    probabilities: npt.NDArray[np.uint8]
+    probabilities: Levels
     fallbacks: tuple[str, ...] = ()
 
     def vote(self, structure: str) -> Vote:
@@ -47,6 +48,7 @@ class WorkingPrediction:
             self.member.family,
             self.member.inference.spacing_mm,
             self.probabilities[self.structures.index(structure)],
+            self.member.temperatures.get(structure, 1.0),
         )
 
 
@@ -135,7 +137,7 @@ class _MemberRun:
             if self.working.is_cuda:
                 torch.cuda.empty_cache()
 
-    def _probabilities(self, options: NetworkOptions) -> npt.NDArray[np.uint8]:
+    def _probabilities(self, options: NetworkOptions) -> Levels:
         settings = self.member.inference
         return predict_probabilities(
             settings.scale(self.working),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from configs.settings import IntakeSettings
+from configs.setting_sections import IntakeSettings
 from review_app.bounded_cache import BoundedCache
 from review_app.slice_picture import MaskCrop
 from storage.case_image import CaseImage, load_case

@@ -12,7 +12,7 @@ from pathlib import Path
 import streamlit as st
 
 from configs.errors import UsageError
-from configs.settings import ReviewSettings
+from configs.setting_sections import ReviewSettings
 from review_app.view_models import ActivityClock
 from storage.corrections import Correction
 from storage.store import Store

@@ -9,7 +9,7 @@ from typing import cast
 
 import streamlit as st
 
-from configs.settings import ReviewKeys
+from configs.setting_sections import ReviewKeys
 from review_app.slice_picture import Contour, MaskCrop, SliceView, slice_png
 from review_app.style import legend
 from review_app.view_models import PLANE_AXES, WINDOWS_HU, Box, Plane

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from configs.settings import IntakeSettings
+from configs.setting_sections import IntakeSettings
 from storage.cases import CaseRow, existing_file
 from storage.grid import Grid
 from storage.image_faults import VolumeLimits

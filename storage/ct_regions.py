@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 from configs.errors import StorageError
-from configs.settings import IntakeSettings
+from configs.setting_sections import IntakeSettings
 from storage.case_image import open_case
 from storage.cases import CaseRow, existing_file
 from storage.ct_blocks import CtBlocks, write_ct_blocks

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import duckdb
 import filelock
 
 from configs.errors import StorageError
-from configs.settings import StorageSettings
+from configs.setting_sections import StorageSettings
 
 _HELD: ContextVar[frozenset[Path]] = ContextVar("held_locks", default=frozenset())
 
@@ -86,13 +87,14 @@ class Migration:
     sql: str
 
 
-def migrations() -> list[Migration]:
+@cache
+def migrations() -> tuple[Migration, ...]:
     """Return the shipped migrations in order."""
     found = []
     for entry in resources.files("storage.migrations").iterdir():
         if match := re.fullmatch(r"(\d{4})_\w+\.sql", entry.name):
             found.append(Migration(int(match[1]), entry.read_text(encoding="utf-8")))
-    return sorted(found, key=lambda migration: migration.version)
+    return tuple(sorted(found, key=lambda migration: migration.version))
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:

@@ -196,9 +196,8 @@ def _bounds(array: npt.NDArray[np.generic]) -> Box | None:
     along_i = np.flatnonzero(array.any(axis=(1, 2)))
     if len(along_i) == 0:
         return None
-    slab = array[along_i[0] : along_i[-1] + 1]
-    along_j = np.flatnonzero(slab.any(axis=(0, 2)))
-    along_k = np.flatnonzero(slab.any(axis=(0, 1)))
+    plane = np.logical_or.reduce(array[along_i[0] : along_i[-1] + 1], axis=0)
+    along_j, along_k = (np.flatnonzero(plane.any(axis=axis)) for axis in (1, 0))
     i, j, k = ((int(a[0]), int(a[-1]) + 1) for a in (along_i, along_j, along_k))
     return (i, j, k)
 

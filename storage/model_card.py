@@ -36,6 +36,14 @@ def card_markdown(name: str, weights: str, card: JsonObject) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
+def card_temperatures(card: Mapping[str, Any]) -> dict[str, float]:
+    """Return structure -> temperature of a card; 1 is left out, and a card may have none."""
+    found = card.get("temperatures")
+    listed = found.get("structures", {}) if isinstance(found, Mapping) else {}
+    values = {name: float(one["temperature"]) for name, one in listed.items()}
+    return {name: value for name, value in sorted(values.items()) if value != 1.0}
+
+
 def _section(render: Callable[[Any], Iterator[str]], value: object) -> list[str]:
     """Return a section's lines; none where the card lacks it or has it in another shape."""
     try:

@@ -10,20 +10,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
 
 from configs.errors import ConfigError, ConflictError, StorageError, UsageError
 from configs.post_process import PostProcessRules, post_process_in_force
+from configs.setting_sections import MemberSettings
 from configs.settings import Settings
 from storage.canonical_json import JsonObject, sha256_hex, to_bytes
-from storage.model_card import card_json, card_markdown
+from storage.model_card import card_json, card_markdown, card_temperatures
 from storage.store import Store
 
 # Counts up when the same weights and settings would give other masks or scores.
-PIPELINE_VERSION = 1
+PIPELINE_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +43,22 @@ class RegisteredModel:
 
 @dataclass(frozen=True, slots=True)
 class CommitteeMemberRecord:
-    """One configured member with the checkpoint that it votes with."""
+    """One configured member with the checkpoint that it votes with.
+
+    Attributes:
+        temperatures: Structure -> what its probabilities are calibrated by, from the model's card.
+    """
 
     name: str
     family: str
     weights: str
     path: Path
+    temperatures: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> JsonObject:
         """Return what identifies the member's vote."""
-        return {"name": self.name, "family": self.family, "weights": self.weights}
+        known: JsonObject = {"name": self.name, "family": self.family, "weights": self.weights}
+        return {**known, "temperatures": dict(self.temperatures)} if self.temperatures else known
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +186,23 @@ def configured_committee(
                 f"committee member {member.name} votes with weights {member.weights!r}, which are "
                 f"not registered; known are {sorted(models) or 'none'}"
             )
-        weights = models[member.weights].weights
-        path = store.objects.path(weights)
-        records.append(CommitteeMemberRecord(member.name, member.family, weights, path))
+        records.append(_member_record(store, member, models[member.weights]))
     rules = post_process_in_force(store.settings.annotate.post_process, store.workspace.root)
     committee_id = _committee_id(store.settings, records, rules)
     return CommitteeRecord(committee_id, tuple(records), rules)
+
+
+def _member_record(
+    store: Store, member: MemberSettings, model: RegisteredModel
+) -> CommitteeMemberRecord:
+    calibrated = store.settings.annotate.temperatures
+    return CommitteeMemberRecord(
+        name=member.name,
+        family=member.family,
+        weights=model.weights,
+        path=store.objects.path(model.weights),
+        temperatures=card_temperatures(model.card) if calibrated else {},
+    )
 
 
 def _committee_id(

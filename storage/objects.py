@@ -33,9 +33,11 @@ class ObjectStore:
         """
         digest = sha256_hex(data)
         target = self.path(digest)
-        if target.exists():
-            return digest
         try:
+            if target.exists():
+                # Whoever renamed it there may not have flushed the folder yet.
+                sync_folder(target.parent)
+                return digest
             self._write(data, target)
         except OSError as error:
             raise StorageError(

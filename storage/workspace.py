@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import StorageError, UsageError
-from configs.settings import MemberSettings
+from configs.setting_sections import MemberSettings
 
 _SETTINGS_TEMPLATE = """\
 # Settings of this AtlasLoop workspace. A flag or an ATLASLOOP_SECTION__NAME variable goes before

@@ -119,7 +119,7 @@ def test_what_prepares_for_prefect_loads_it_not_before_the_environment_is_right(
 
 
 def test_the_flows_load_no_network_library_before_there_is_work() -> None:
-    assert loads_of(["flows.scheduled"], ["torch", "monai"]) == {}
+    assert loads_of(modules_of("flows.scheduled"), ["torch", "monai"]) == {}
 
 
 @pytest.mark.parametrize("package", ["configs", "storage", "model", "flows", "review_app"])

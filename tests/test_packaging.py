@@ -56,10 +56,14 @@ def project() -> dict[str, dict]:
 
 
 def shipped_files() -> set[str]:
-    """Every file of the packages, as it stands on disk, without what Python makes beside it."""
+    """Every file of the packages, as it stands on disk, without what Python makes beside it.
+
+    The editor's source stays in the repository: a wheel carries what is built of it.
+    """
     paths = (path for name in TOP_LEVEL for path in (ROOT / name).rglob("*") if path.is_file())
     relative = (path.relative_to(ROOT) for path in paths)
-    return {path.as_posix() for path in relative if "__pycache__" not in path.parts}
+    left_out = {"__pycache__", "frontend"}
+    return {path.as_posix() for path in relative if left_out.isdisjoint(path.parts)}
 
 
 def tracked_texts() -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from model.universal import build_network
 from storage.cases import all_cases
 from storage.claims import claim_items
 from storage.cohort import CaseRecord, begin_cohort, finish_cohort, write_case
-from storage.labels import base_of
+from storage.labels import ABSENT, base_of
 from storage.model_registry import register_model
 from storage.splits import freeze_roles
 from storage.store import Store
@@ -167,6 +168,31 @@ def judge_livers() -> Callable[[Store], None]:
             _judge_absent(store, case_id, "liver")
 
     return judge
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedCt:
+    """A workspace of two cases without a liver, both to train on; one's file is another CT now."""
+
+    store: Store
+    changed: str
+    sound: str
+
+
+@pytest.fixture
+def changed_ct(make_annotated, make_readings, tmp_path: Path) -> ChangedCt:
+    made = make_annotated(cases=2, own_cts=True)
+    readings = make_readings(made)
+    for case_id in made.case_ids:
+        readings.import_label(case_id, "liver", ABSENT)
+    with made.store.read() as connection:
+        patients = [case.patient_id for case in all_cases(connection)]
+    freeze_roles(made.store, dict.fromkeys(patients, "train"))
+    path = tmp_path / "cts" / "scan 0.nii.gz"
+    image = nibabel.load(path)
+    changed = np.asarray(image.dataobj) + np.int16(1)
+    nibabel.save(nibabel.Nifti1Image(changed, image.affine), path)
+    return ChangedCt(made.store, *made.case_ids)
 
 
 def _judge_absent(store: Store, case_id: str, structure: str) -> None:

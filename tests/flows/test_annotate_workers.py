@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 import signal
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from configs.errors import ModelError, Reason, WorkerError
+from configs.errors import ModelError, Reason, StorageError, WorkerError
 from configs.settings import load_settings
-from flows import annotate_workers
+from flows import annotate_workers, case_leases
 from flows.annotate import annotate
 from flows.annotate_workers import WorkerJob
 from flows.case_selection import Selection
@@ -25,6 +28,7 @@ from storage.store import Store
 from storage.verify import verify
 
 FATAL_CASE = "TEST_FATAL_CASE"
+WRITES_LEFT = "TEST_WRITES_LEFT"
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +73,69 @@ def dying_at_once(job: WorkerJob) -> None:
 
 def refusing(job: WorkerJob) -> None:
     raise ModelError("the checkpoint does not fit")
+
+
+def fill_disk(writes: int) -> None:
+    """Make the disk full after some flushes, as a file system says it that allocates late."""
+    flush, count = os.fsync, itertools.count()
+
+    def flush_or_fail(descriptor: int) -> None:
+        if next(count) >= writes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        flush(descriptor)
+
+    os.fsync = flush_or_fail
+
+
+def on_a_full_disk(job: WorkerJob) -> None:
+    fill_disk(int(os.environ[WRITES_LEFT]))
+    annotate_workers.work(job)
+
+
+def with_a_stepping_clock(job: WorkerJob) -> None:
+    """Every look at the clock is an hour before or after the one before."""
+    now, steps = case_leases._now, itertools.cycle((timedelta(), timedelta(hours=1)))
+    case_leases._now = lambda: now() + next(steps)
+    annotate_workers.work(job)
+
+
+@pytest.mark.parametrize(("workers", "writes"), [(1, 0), (1, 60), (2, 60)])
+def test_a_disk_that_fills_up_ends_the_run_and_the_next_one_finishes(
+    store, write_ct, tmp_path, monkeypatch, workers, writes
+) -> None:
+    take_in(store, write_ct, tmp_path / "cts", 4)
+    with monkeypatch.context() as full:
+        if workers == 1:
+            full.setattr(os, "fsync", os.fsync)
+            fill_disk(writes)
+        full.setenv(WRITES_LEFT, str(writes))
+        full.setattr(annotate_workers, "work", on_a_full_disk)
+
+        with pytest.raises(StorageError, match="No space left"):
+            annotate(shared(store, workers))
+    closed, _ = lines(store)
+    assert running(store) == {}
+    assert status(store).failures == ()
+
+    assert len(annotate(store).closed) == 4 - closed
+
+    assert lines(store) == (4, 4)
+    assert verify(store).findings == ()
+
+
+def test_a_clock_that_steps_by_an_hour_closes_no_case_twice(
+    store, write_ct, tmp_path, monkeypatch
+) -> None:
+    """A step forward frees a living worker's cases: both compute them, and one closes them."""
+    cases = take_in(store, write_ct, tmp_path / "cts", 6)
+    monkeypatch.setattr(annotate_workers, "work", with_a_stepping_clock)
+
+    summary = annotate(shared(store))
+
+    assert sorted((*summary.closed, *summary.closed_elsewhere)) == sorted(cases)
+    assert summary.failed == ()
+    assert lines(store) == (6, 6)
+    assert verify(store).findings == ()
 
 
 def test_workers_share_the_cases_and_close_each_once(store, write_ct, tmp_path) -> None:

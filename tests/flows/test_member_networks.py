@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
+from scipy import special
 
 from configs.errors import ConfigError
-from configs.settings import AnnotateSettings
+from configs.setting_sections import AnnotateSettings
 from flows.annotate import annotate
 from flows.intake import intake
 from flows.member_networks import inference_profile, load_members, network_options
+from flows.retrain import challengers
 from model.network_options import NetworkOptions
-from storage.model_registry import configured_committee
+from storage.gates import Challenge
+from storage.model_registry import amend_card, configured_committee, registered_model
 from storage.store import Store
 
 CPU = torch.device("cpu")
@@ -77,3 +81,65 @@ def test_what_was_found_once_holds_for_later_runs(one_case, monkeypatch, caplog)
     kept = json.loads((store.workspace.samples_path.parent / "precision.json").read_text())
     assert [set(shares) for shares in kept.values()] == [{"m0", "m1"}]
     assert len(asked) == 2
+
+
+def manifest_of(store: Store) -> dict[str, Any]:
+    """The manifest of the only case as the configured committee closed it."""
+    annotate(store)
+    committee_id = configured_committee(store).committee_id
+    with store.read() as connection:
+        row = connection.execute(
+            "SELECT manifest FROM predictions WHERE committee_id = ?", [committee_id]
+        ).fetchone()
+    assert row is not None
+    return json.loads(store.objects.read(row[0]))
+
+
+def test_stored_temperatures_calibrate_a_member_and_name_another_committee(one_case) -> None:
+    before, plain = configured_committee(one_case).committee_id, manifest_of(one_case)
+    section = {"structures": {"liver": {"temperature": 3.0}}}
+    amend_card(one_case, registered_model(one_case, "w0"), {"temperatures": section})
+
+    calibrated = manifest_of(one_case)
+
+    assert calibrated["committee_id"] != plain["committee_id"] == before
+    assert [one.get("temperatures") for one in plain["members"]] == [None, None]
+    assert [one.get("temperatures") for one in calibrated["members"]] == [{"liver": 3.0}, None]
+    highest = [
+        {(row["structure"], row["member"]): row["max_probability"] for row in one["scores"]}
+        for one in (plain, calibrated)
+    ]
+    changed = {key for key in highest[0] if highest[0][key] != highest[1][key]}
+    assert changed == {("liver", "m0"), ("liver", "committee")}
+    assert highest[1]["liver", "m0"] == pytest.approx(
+        special.expit(special.logit(highest[0]["liver", "m0"]) / 3), abs=1e-4
+    )
+    masks = [
+        [one for one in m["masks"] if one["member"] != "committee"] for m in (plain, calibrated)
+    ]
+    assert masks[0] == masks[1]
+
+
+def test_a_setting_votes_without_temperatures(one_case) -> None:
+    before = configured_committee(one_case)
+    section = {"structures": {"liver": {"temperature": 3.0}}}
+    amend_card(one_case, registered_model(one_case, "w0"), {"temperatures": section})
+    assert configured_committee(one_case) != before
+
+    store = with_settings(one_case, 'autocast = "off"\ntemperatures = false\n')
+
+    assert configured_committee(store) == before
+
+
+def test_new_weights_are_judged_without_the_old_ones_temperatures(one_case) -> None:
+    section = {"structures": {"liver": {"temperature": 3.0}}}
+    model = registered_model(one_case, "w0")
+    amend_card(one_case, model, {"temperatures": section})
+    committee = configured_committee(one_case)
+    other = registered_model(one_case, "w1").weights
+
+    judged = challengers(one_case, committee, [Challenge("m0", "w0", model.weights, other, {})])
+
+    assert committee.members[0].temperatures == {"liver": 3.0}
+    assert judged.members[0].temperatures == {}
+    assert judged.members[0].weights == other

@@ -93,12 +93,15 @@ def test_no_more_than_one_item_is_read_ahead() -> None:
 
 def test_an_item_that_needs_the_memory_waits_for_the_one_before() -> None:
     finished: list[int] = []
+    begun = [threading.Event() for _ in range(6)]
 
     def compute(item: int) -> int:
+        begun[item].set()
         assert finished == list(range(1, item)), "those before it are finished"
         return item
 
     def finish(item: int) -> int:
+        begun[item + 1].wait(0.1)
         finished.append(item)
         return item
 

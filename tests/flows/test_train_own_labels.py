@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
-import nibabel
-import numpy as np
 import pytest
 
 from configs.errors import UsageError
@@ -91,22 +88,13 @@ def test_without_a_label_the_remedies_are_named(make_annotated, own_plan: Traini
 
 
 def test_a_ct_that_changed_is_announced_and_the_others_train(
-    make_annotated, make_readings, own_plan: TrainingPlan, tmp_path: Path
+    changed_ct, own_plan: TrainingPlan
 ) -> None:
-    made = make_annotated(cases=2, own_cts=True)
-    readings = make_readings(made)
-    for case_id in made.case_ids:
-        readings.import_label(case_id, "liver", ABSENT)
-    store = on_cpu(made.store)
-    freeze_roles(store, dict.fromkeys(patients(store).values(), "train"))
-    path = tmp_path / "cts" / "scan 0.nii.gz"
-    image = nibabel.load(path)
-    changed = np.asarray(image.dataobj) + np.int16(1)
-    nibabel.save(nibabel.Nifti1Image(changed, image.affine), path)
+    store = on_cpu(changed_ct.store)
     told: list[str] = []
 
     summary = train_plan(store, own_plan, watch=TrainingWatch(announce=told.append))
 
     assert summary is not None
     assert [use["cases"] for use in summary.model.card["datasets"]] == [1]
-    assert "is left out, changed_file" in told[0]
+    assert f"{changed_ct.changed} is left out, changed_file" in told[0]

@@ -15,11 +15,11 @@ from flows.intake import intake
 from flows.phantom import make_cohort
 from flows.validate import ValidateOptions, validate
 from flows.validation_cases import cohort_cases
-from model.model_card import card_temperatures
 from storage.cases import all_cases
 from storage.cohort import read_cohort
 from storage.labels import ABSENT, LabelMask, version_json
 from storage.masks import encode_mask
+from storage.model_card import card_temperatures
 from storage.model_registry import registered_model
 from storage.predictions import flat_box
 from storage.splits import freeze_roles

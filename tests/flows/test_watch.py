@@ -161,6 +161,24 @@ def test_file_that_changes_while_it_is_read_is_neither_case_nor_quarantined(
     assert status(watching).quarantined == ()
 
 
+def test_after_a_rebuild_a_file_that_was_replaced_is_read_again(
+    watching, inbox, write_ct, monkeypatch
+):
+    """Another size, and the same size at a later time; the third was left alone."""
+    paths = [write_ct(inbox / f"{name}.nii.gz", seed=name) for name in range(3)]
+    intake(watching, [inbox])
+    rebuild(watching)
+    paths[0].write_bytes(paths[0].read_bytes() + b"more")
+    time.sleep(0.02)
+    paths[1].write_bytes(paths[1].read_bytes())
+    pass_time(monkeypatch, seconds=61)
+
+    found = look(watching)
+
+    assert sorted(sighting.path for sighting in found.at_rest) == sorted(paths[:2])
+    assert found.known == 1
+
+
 def test_bad_file_that_is_replaced_by_a_good_one_becomes_a_case(
     watching, inbox, write_ct, monkeypatch
 ):
@@ -187,9 +205,12 @@ def test_file_that_could_not_be_read_is_tried_again_after_a_day(
         broken.setattr("flows.intake.inspect_file", fail)
         assert [reason for _, reason in watch(watching).refused] == [Reason.UNREADABLE]
     soon = look(watching)
+    rebuild(watching)
+    soon_after_a_rebuild = look(watching)
     pass_time(monkeypatch, seconds=86401)
 
-    assert soon.at_rest == ()
+    assert soon.at_rest == soon_after_a_rebuild.at_rest == ()
+    assert soon.known == soon_after_a_rebuild.known == 1
     assert watch(watching).counts == {Registration.NEW: 1}
 
 

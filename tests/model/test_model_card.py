@@ -8,7 +8,6 @@ from model.calibration import StructureCalibration
 from model.model_card import (
     DatasetUse,
     InheritedLicence,
-    card_temperatures,
     configuration_hash,
     inherited_licences,
     licences,
@@ -17,7 +16,7 @@ from model.model_card import (
     training_card,
     validation_section,
 )
-from storage.model_card import card_markdown
+from storage.model_card import card_markdown, card_temperatures
 
 CONFIGURATION = {"b": 1, "a": {"d": [1, 2], "c": "x"}}
 

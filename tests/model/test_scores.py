@@ -11,6 +11,8 @@ from model.scores import (
     dice_of_counts,
     entropy_bits,
     entropy_map,
+    foreground_entropy,
+    level_counts,
     mean_deviation,
     mean_entropy,
     member_dice,
@@ -52,12 +54,12 @@ def test_mean_entropy_of_an_empty_mask_is_none():
 
 def test_self_consistency_by_hand():
     # p = 1, 0.8, 0.4, 0; a = 1, 1, 0, 0: 2 * 1.8 / (2.2 + 2).
-    assert self_consistency(levels(255, 204, 102, 0)) == pytest.approx(3.6 / 4.2)
+    assert self_consistency(level_counts(levels(255, 204, 102, 0))) == pytest.approx(3.6 / 4.2)
 
 
 def test_self_consistency_counts_exactly_127_as_background():
-    assert self_consistency(levels(127, 127)) is None
-    assert self_consistency(levels(255, 255)) == 1.0
+    assert self_consistency(level_counts(levels(127, 127))) is None
+    assert self_consistency(level_counts(levels(255, 255))) == 1.0
 
 
 def test_counting_in_chunks_equals_counting_at_once(monkeypatch):
@@ -67,6 +69,16 @@ def test_counting_in_chunks_equals_counting_at_once(monkeypatch):
     monkeypatch.setattr("model.scores._CHUNK_VOXELS", 41)
 
     assert mean_entropy(values, where) == pytest.approx(expected)
+    np.testing.assert_array_equal(level_counts(values), np.bincount(values.ravel(), minlength=256))
+
+
+def test_entropy_of_the_foreground_is_that_inside_the_mask():
+    values = np.random.default_rng(1).integers(0, 256, (9, 5, 4)).astype(np.uint8)
+
+    assert foreground_entropy(level_counts(values)) == pytest.approx(
+        float(entropy_bits(values[values > 127] / 255.0).mean())
+    )
+    assert foreground_entropy(level_counts(levels(127, 0))) is None
 
 
 def naive_band(mask, spacing_mm, band_mm):

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from configs.errors import CaseError, Reason
+from model import precision
 from model.committee import CommitteeMember
 from model.inference_settings import InferenceSettings
-from model.network_options import NetworkOptions
-from model.precision import differing_share
+from model.network_options import NetworkOptions, Precision
 from model.working_prediction import predict_members
 
 CPU = torch.device("cpu")
@@ -123,10 +123,22 @@ def test_logits_that_are_not_finite_in_float32_are_an_error():
         predict(Broken(), precision="bfloat16")
 
 
+def test_precision_is_compared_round_the_centre_of_the_body():
+    """Two boxes of unlike size: the mean of their middles, weighed by their voxels."""
+    body = np.zeros((40, 30, 20), bool)
+    body[2:6, 3:9, 1:5] = body[20:38, 10:26, 6:18] = True
+    small, large = 4 * 6 * 4, 18 * 16 * 12
+    middles = ((3.5, 28.5), (5.5, 17.5), (2.5, 11.5))
+    expected = [(small * a + large * b) / (small + large) for a, b in middles]
+
+    assert precision.centre_of(body) == pytest.approx(expected)
+    assert precision.centre_of(np.zeros((4, 4, 4), bool)) == (0.0, 0.0, 0.0)
+
+
 def test_how_much_a_reduced_precision_decides_otherwise():
-    def share(network: nn.Module, precision: str) -> float:
-        return differing_share(
-            voter(network), volume(), SPACING_MM, precision=precision, device=CPU
+    def share(network: nn.Module, reduced: Precision) -> float:
+        return precision.differing_share(
+            voter(network), volume(), SPACING_MM, precision=reduced, device=CPU
         )
 
     class Shifted(Plain):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs.errors import CaseError, Reason, StorageError, UsageError
-from configs.settings import IntakeSettings
+from configs.setting_sections import IntakeSettings
 from storage.cases import case_row
 from storage.ct_blocks import CtBlocks, write_ct_blocks
 from storage.ct_regions import CtRegions

@@ -3,6 +3,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from storage import review_queue
 from storage.claims import claim_items
 from storage.labels import base_of
 from storage.open_readings import open_readings
@@ -73,6 +74,18 @@ def test_pages_split_the_queue_without_gap_or_repeat(made):
 
     assert (*first.items, *second.items) == page(made).items
     assert first.matching == second.matching == 6
+
+
+@pytest.mark.parametrize("ahead", [-8, -1, 0, 2])
+@pytest.mark.parametrize("limit", [1, 2, 4, 5, 6])
+def test_looking_at_the_first_positions_first_changes_no_page(made, monkeypatch, ahead, limit):
+    """Pages that end early, in their middle, and among what was possibly missed."""
+    whole = page(made).items
+    monkeypatch.setattr(review_queue, "_LOOK_AHEAD", ahead)
+
+    found = [page(made, limit=limit, offset=offset).items for offset in range(0, 6, limit)]
+
+    assert [item for items in found for item in items] == list(whole)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,52 @@
+// One item: its document, the CT and mask first, then every other layer while the reader looks.
+
+import { Grid } from "./grid.js";
+import { MaskEdit } from "./mask_edit.js";
+
+// What the reader needs to begin: {wire, document, grid, ct, base, edit, layers, restoredAt}.
+export async function openItem(wire, signal) {
+  const document = await wire.document(signal);
+  const grid = new Grid(document.shape, document.spacing_mm);
+  const [ct, base, draft] = await Promise.all([
+    wire.ct(grid.size, signal),
+    wire.mask("layer/mask", grid.size, signal),
+    document.has_draft ? wire.mask("draft", grid.size, signal) : null,
+  ]);
+  const edit = new MaskEdit(grid, (draft ?? base).slice());
+  const layers = document.layers
+    .filter((layer) => layer.kind !== "mask")
+    .map((layer) => ({ ...layer, voxels: null }));
+  const scribbles = { voxels: new Uint8Array(grid.size), revision: 0 };
+  const restoredAt = draft ? document.draft_saved_at : null;
+  return { wire, document, grid, ct, base, edit, layers, scribbles, restoredAt };
+}
+
+// Load the other layers one after the other; `loaded(layer)` is called for each.
+export async function loadLayers(item, signal, loaded) {
+  for (const layer of item.layers) {
+    const path = `layer/${encodeURIComponent(layer.id)}`;
+    layer.voxels = await item.wire.mask(path, item.grid.size, signal);
+    loaded(layer);
+  }
+}
+
+// How many voxels two masks differ in.
+export function differing(a, b) {
+  let total = 0;
+  for (let index = 0; index < a.length; index++) total += a[index] ^ b[index];
+  return total;
+}
+
+// For each neighbour whose overlap is a fault: how many voxels it shares with the mask.
+export function overlaps(item) {
+  return item.layers
+    .filter((layer) => layer.kind === "neighbour" && layer.exclusive && layer.voxels)
+    .map((layer) => ({ id: layer.id, name: layer.name, voxels: shared(item.edit.voxels, layer.voxels) }))
+    .filter((overlap) => overlap.voxels > 0);
+}
+
+function shared(a, b) {
+  let total = 0;
+  for (let index = 0; index < a.length; index++) total += a[index] & b[index];
+  return total;
+}

@@ -1,0 +1,65 @@
+// Disputed places, verdicts and going on: what a reader says of an item, told to Python.
+
+import { differing } from "./item.js";
+import { requestId } from "./wire.js";
+
+const CONFIRM_MS = 5000;
+
+export class Judging {
+  #asked = null;
+
+  constructor(editor) {
+    this.editor = editor;
+    this.shown = 0;
+    // The mask's revision that the server holds as a correction, if any.
+    this.savedRevision = null;
+  }
+
+  get disputedLeft() {
+    return (this.editor.item?.document.disputed.length ?? 0) - this.shown;
+  }
+
+  // Go to the next disputed place; when none is left, a second press asks for the next item.
+  nextDisputed() {
+    const { editor } = this;
+    const { disputed } = editor.item.document;
+    if (this.disputedLeft > 0) {
+      editor.viewing.moveCursor(disputed[this.shown], { show: true });
+      this.shown += 1;
+      editor.tell(`Disputed place ${this.shown} of ${disputed.length}`);
+      editor.side.update();
+    } else if (this.#confirmed("next", "No disputed place is left. Press again for the next item.")) {
+      void this.act("next");
+    }
+  }
+
+  // Give a verdict; with changes that are not saved only when it is repeated.
+  judge(verdict) {
+    const { editor } = this;
+    if (editor.busy) return;
+    const { base, edit } = editor.item;
+    const unsaved = this.savedRevision !== edit.revision && differing(edit.voxels, base) > 0;
+    const save = editor.keys.label("save");
+    const question = `Your changes are not saved (${save} saves them). Press again for “${verdict}” without them.`;
+    if (!unsaved || this.#confirmed(verdict, question)) void this.act(verdict);
+  }
+
+  // Tell Python, with the draft at the server first.
+  act(action) {
+    const { editor } = this;
+    const { id } = editor.item.document;
+    return editor.server.whileBusy("", async () => {
+      await editor.keeper.flush();
+      editor.trigger("act", { document: id, action, nonce: requestId() });
+    });
+  }
+
+  // Whether this is the second press within a few seconds; the first one says `question`.
+  #confirmed(what, question) {
+    const now = performance.now();
+    const again = this.#asked?.what === what && now - this.#asked.at < CONFIRM_MS;
+    this.#asked = again ? null : { what, at: now };
+    if (!again) this.editor.tell(question, "warning");
+    return again;
+  }
+}

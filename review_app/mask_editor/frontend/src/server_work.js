@@ -1,0 +1,88 @@
+// What the server does with the mask: keep it, change it, make its surface. The mask waits meanwhile.
+
+import { differing } from "./item.js";
+import { Saver } from "./saving.js";
+
+export class ServerWork {
+  #saver = null;
+
+  constructor(editor) {
+    this.editor = editor;
+  }
+
+  open(item) {
+    this.#saver = new Saver(item);
+  }
+
+  // Run slow work with the mask locked; errors are told, never thrown.
+  async whileBusy(text, work) {
+    const { editor } = this;
+    if (editor.busy) return;
+    editor.setBusy(true);
+    if (text) editor.tell(text);
+    try {
+      await work();
+    } catch (error) {
+      if (error.name !== "AbortError") this.#complain(error);
+    } finally {
+      editor.setBusy(false);
+    }
+  }
+
+  #complain(error) {
+    const isLost = error.name === "Unreachable";
+    this.editor.tell(isLost ? "The server cannot be reached; try again." : error.message, "error");
+  }
+
+  // Store the correction and tell Python its receipt.
+  async save() {
+    const { editor } = this;
+    const { item } = editor;
+    editor.edit.commit();
+    if (differing(item.edit.voxels, item.base) === 0) {
+      const accept = editor.keys.label("accept");
+      editor.tell(`Nothing is changed. ${accept} accepts the mask as it is.`, "warning");
+      return;
+    }
+    await this.whileBusy("Saving …", async () => {
+      const { revision, ...receipt } = await this.#saver.save();
+      editor.judging.savedRevision = revision;
+      editor.keeper.settled(revision);
+      const transfer = editor.transfer.size > 0 ? { transfer: [...editor.transfer] } : {};
+      editor.trigger("save", { document: item.document.id, receipt, ...transfer });
+      const border = receipt.at_border ? " The mask reaches the region's border." : "";
+      editor.tell(`Saved: ${receipt.voxels_changed} voxels changed.${border}`, border ? "warning" : "good");
+      editor.root.dataset.saved = receipt.sha256;
+    });
+  }
+
+  // Change the mask by one of the server's operations; its answer is one step of the history.
+  async operation(name, parameters, words) {
+    const { editor } = this;
+    await this.whileBusy(`${words} …`, async () => {
+      const voxels = await this.#saver.operation(name, parameters, editor.loading.signal);
+      const step = editor.drawing.replace(words, voxels);
+      editor.tell(step ? `${words}: ${step.flipped.length} voxels changed.` : `${words}: nothing to change.`);
+    });
+  }
+
+  // Fit the mask to the scribbles.
+  async refine() {
+    const { editor } = this;
+    if (editor.scribbles.revision === 0) {
+      editor.tell("Scribble inside (and outside) first.", "warning");
+      return;
+    }
+    await this.operation("refine", { method: "random_walker" }, "Refine");
+  }
+
+  async surface() {
+    const { editor } = this;
+    await this.whileBusy("Making the surface …", async () => {
+      const mesh = await this.#saver.surface(editor.loading.signal);
+      editor.surface.show(mesh, editor.item.document.rgb);
+      editor.side.renew.firstChild.textContent = "Renew 3D surface";
+      editor.tell("");
+    });
+  }
+}

@@ -1,0 +1,195 @@
+// The panel on the right: verdicts, layers, the place in the body, operations, the 3D surface.
+
+import { button, make, square } from "./dom.js";
+import { readable } from "./overlay.js";
+
+const VERDICTS = [
+  ["accept", "Accept"],
+  ["absent", "Absent"],
+  ["reject", "Reject"],
+  ["unsure", "Unsure"],
+];
+// [operation, words, its one number: [parameter, start, step, unit] or null].
+const OPERATIONS = [
+  ["remove_islands", "Islands under", ["min_ml", 1, 0.1, "mL"]],
+  ["smooth", "Smooth by", ["mm", 2, 0.5, "mm"]],
+  ["grow", "Grow by", ["mm", 1, 0.5, "mm"]],
+  ["shrink", "Shrink by", ["mm", 1, 0.5, "mm"]],
+];
+
+export class SidePanel {
+  #checks = [];
+
+  constructor(editor) {
+    this.editor = editor;
+    this.layers = make("div", { class: "group" });
+    this.body = make("div", { class: "body-picture hidden" });
+    this.overlaps = make("div", { class: "group hidden" });
+    this.note = make("div", { class: "soft" });
+    this.element = make(
+      "aside", { class: "side", "aria-label": "Item" },
+      this.#verdicts(), this.overlaps, this.layers, this.body, this.#operations(), this.#surface(), this.note,
+    );
+  }
+
+  #verdicts() {
+    const { editor } = this;
+    const each = ([action, words]) =>
+      button(words, { key: editor.keys.label(action), act: () => editor.do(action), name: action });
+    this.next = button("Next disputed", {
+      key: editor.keys.label("next_disputed"), act: () => editor.do("next_disputed"), name: "next_disputed",
+    });
+    return make(
+      "div", { class: "group" }, this.next, make("div", { class: "pair" }, ...VERDICTS.map(each)),
+    );
+  }
+
+  #operations() {
+    const { editor } = this;
+    const rows = OPERATIONS.map(([name, words, [parameter, start, step, unit]]) => {
+      const field = make("input", {
+        type: "number", min: step, step, value: start, "aria-label": `${words} (${unit})`,
+      });
+      const act = () => void editor.server.operation(name, { [parameter]: field.value }, `${words} ${field.value} ${unit}`);
+      const run = button(words, { act, name });
+      field.style.flex = "0 0 58px";
+      return make("div", { class: "row" }, run, field, make("span", { class: "soft fixed", text: unit }));
+    });
+    const plain = (name, words, parameters, title) =>
+      button(words, { act: () => void editor.server.operation(name, parameters(), words), name, title });
+    const cursor = () => {
+      const [x, y, z] = editor.stage.cursor;
+      return { x, y, z };
+    };
+    return make(
+      "details", { "data-name": "operations" }, make("summary", { text: "Operations" }),
+      make(
+        "div", { class: "group" },
+        button("Interpolate slices", {
+          key: editor.keys.label("interpolate"), act: () => editor.do("interpolate"), name: "interpolate",
+          title: "Between the slices drawn on; only what was drawn",
+        }),
+        plain("keep_component", "Keep piece at cursor", cursor, "Every other piece is removed"),
+        plain("remove_component", "Remove piece at cursor", cursor, "This piece alone is removed"),
+        plain("fill_holes", "Fill holes in 3D", () => ({ axis: "3d" }), "Closed holes alone"),
+        plain("fill_holes", "Fill holes in slices", () => ({ axis: editor.settings.active }), "In the active plane"),
+        ...rows,
+        button("Widen the region", {
+          act: () => editor.do("widen"), name: "widen", title: "A larger piece of the CT; your draft is kept",
+        }),
+        button("Reset the whole mask", { act: () => editor.do("reset"), name: "reset" }),
+      ),
+    );
+  }
+
+  #surface() {
+    const { editor } = this;
+    this.canvas = make("canvas", {
+      class: "surface-view hidden", width: 384, height: 384, tabindex: "0", role: "img",
+      "aria-label": "3D surface; drag or use the arrows to turn it",
+    });
+    this.renew = button("Show 3D surface", {
+      key: editor.keys.label("surface"), act: () => editor.do("surface"), name: "surface",
+    });
+    return make("div", { class: "group" }, this.renew, this.canvas);
+  }
+
+  open(item) {
+    this.#fillLayers(item);
+    this.#showBody(item.document.body);
+    this.canvas.classList.add("hidden");
+    this.update();
+  }
+
+  #fillLayers(item) {
+    const { editor } = this;
+    this.#checks = [];
+    const rows = [this.#layerCheck("hide", item.document.display, item.document.rgb, () => editor.settings.show.mask)];
+    this.opacity = make("input", {
+      type: "range", min: 0, max: 0.8, step: 0.05, "aria-label": "Fill opacity",
+      oninput: () => editor.set({ opacity: Number(this.opacity.value) }),
+    });
+    rows.push(this.opacity);
+    const of = (kind) => item.layers.filter((layer) => layer.kind === kind);
+    if (of("heat").length > 0) rows.push(this.#layerCheck("heat", of("heat")[0].name, null, () => editor.settings.show.heat));
+    if (of("member").length > 0) {
+      rows.push(this.#layerCheck("members", "Members", null, () => editor.settings.show.members));
+      rows.push(...of("member").map((layer) => this.#memberCheck(layer)));
+    }
+    if (of("neighbour").length > 0) {
+      rows.push(this.#layerCheck("neighbours", "Neighbours", null, () => editor.settings.show.neighbours));
+      rows.push(make("div", { class: "legend" }, ...of("neighbour").map((layer) => legend(layer))));
+    }
+    this.layers.replaceChildren(...rows);
+  }
+
+  #layerCheck(action, words, rgb, isOn) {
+    const { editor } = this;
+    const input = make("input", { type: "checkbox", onchange: () => editor.do(action) });
+    this.#checks.push(() => (input.checked = isOn()));
+    const key = make("kbd", { text: editor.keys.label(action), "aria-hidden": "true" });
+    const parts = [input, rgb ? square(rgb) : null, make("span", { class: "name", text: words, title: words }), key];
+    return make("label", { class: "check", "data-name": action }, ...parts);
+  }
+
+  #memberCheck(layer) {
+    const { editor } = this;
+    const { hiddenMembers } = editor.settings.show;
+    const input = make("input", {
+      type: "checkbox",
+      onchange: () => {
+        if (input.checked) hiddenMembers.delete(layer.id);
+        else hiddenMembers.add(layer.id);
+        editor.changedLook();
+      },
+    });
+    this.#checks.push(() => {
+      input.checked = !hiddenMembers.has(layer.id);
+      input.disabled = !editor.settings.show.members;
+    });
+    const name = make("span", { class: "name", text: layer.name, title: layer.name });
+    const row = make("label", { class: "check" }, input, square(readable(layer.rgb)), name);
+    row.style.marginLeft = "14px";
+    return row;
+  }
+
+  #showBody(body) {
+    this.body.classList.toggle("hidden", !body);
+    if (!body) return;
+    const [left, top, right, bottom] = body.box.map((value) => 100 * value);
+    const box = make("i");
+    Object.assign(box.style, {
+      left: `${left}%`, top: `${top}%`, width: `${right - left}%`, height: `${bottom - top}%`,
+    });
+    const picture = make("img", { src: body.image_url, alt: "The whole CT, with the region as a box" });
+    this.body.replaceChildren(make("span", {}, picture, box));
+  }
+
+  // Overlaps with neighbours whose masks exclude this one, each to be taken over when saving.
+  showOverlaps(found) {
+    const { editor } = this;
+    this.overlaps.classList.toggle("hidden", found.length === 0);
+    this.overlaps.replaceChildren(
+      ...found.map(({ id, name, voxels }) => {
+        const input = make("input", { type: "checkbox", onchange: () => editor.setTransfer(id, input.checked) });
+        input.checked = editor.transfer.has(id);
+        const words = make("span", { class: "warning", text: `Take ${voxels} voxels from ${name} when saving` });
+        return make("label", { class: "check" }, input, words);
+      }),
+    );
+  }
+
+  update() {
+    for (const check of this.#checks) check();
+    this.note.textContent = this.editor.stage.note;
+    if (this.opacity) this.opacity.value = this.editor.settings.opacity;
+    for (const each of this.element.querySelectorAll("button")) each.disabled = this.editor.busy;
+    const left = this.editor.judging.disputedLeft;
+    this.next.firstChild.textContent = left > 0 ? `Next disputed (${left})` : "Next item";
+  }
+}
+
+function legend(layer) {
+  const name = make("span", { class: "name soft", text: layer.name, title: layer.name });
+  return make("div", { class: "check" }, square(readable(layer.rgb)), name);
+}

