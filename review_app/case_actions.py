@@ -11,6 +11,7 @@ from configs.errors import AtlasLoopError
 from review_app.session import Desk, go_to, note_error, note_success, seat, utc_now
 from review_app.view_models import VERDICT_WORDS, StructureLine, needs_renewal, next_line
 from storage.claims import claim_items, release_claims
+from storage.drafts import Drafts
 from storage.labels import LabelMask
 from storage.review_case import ReviewCase
 from storage.review_queue import next_open_case
@@ -70,6 +71,8 @@ def give(
         note_error(f"Nothing was written: {error}")
         return
     note_success(f"{line.display} {VERDICT_WORDS[answer.kind]}.")
+    drafts = Drafts(here.store.workspace.drafts_path)
+    drafts.drop_item(reader=here.reader, case_id=case_id, structure=line.structure)
     seat().forget(item)
     for changed in answer.linked:
         seat().forget((case_id, changed))
@@ -81,7 +84,8 @@ def give(
 def select(case_id: str, structure: str) -> None:
     """Choose a structure of the case."""
     st.session_state[f"structure-{case_id}"] = structure
-    seat().correcting = False
+    seat().correcting = None
+    seat().pending = None
     st.query_params["structure"] = structure
 
 

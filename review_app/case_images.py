@@ -1,13 +1,16 @@
-"""The CT voxels and mask crops behind the pictures, a few of them kept in memory."""
+"""The CT voxels and mask crops behind the pictures and the editor, a few of them kept in memory."""
 
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
+from configs.setting_sections import IntakeSettings
 from review_app.bounded_cache import BoundedCache
 from review_app.slice_picture import MaskCrop
 from storage.case_image import CaseImage, load_case
 from storage.cases import CaseRow
+from storage.ct_regions import CtRegions
 from storage.grid import Grid
 from storage.masks import decode_crop
 from storage.predictions import FlatBox, nested_box
@@ -40,6 +43,19 @@ def crop_of(store: Store, digest: str, box: FlatBox, grid: Grid) -> MaskCrop:
         return MaskCrop(values, grid.box_to_ras(native))
 
     return _crops().get(key, make)
+
+
+def regions_of(store: Store) -> CtRegions:
+    """Return the CTs in blocks of a workspace; up to ``review.region_cache_gb`` of them stay."""
+    settings = store.settings
+    most_bytes = int(settings.review.region_cache_gb * 1e9)
+    return _regions(store.workspace.regions_path, settings.intake.model_dump_json(), most_bytes)
+
+
+@cache
+def _regions(root: Path, limits: str, most_bytes: int) -> CtRegions:
+    settings = IntakeSettings.model_validate_json(limits)
+    return CtRegions(root, settings, most_bytes=most_bytes)
 
 
 @cache

@@ -14,6 +14,8 @@ from review_app.approval_panel import show_approval
 from review_app.case_actions import Answer, give, move_on, open_again, renew, select
 from review_app.case_scene import region_of, scene_of
 from review_app.correction_panel import show_correction
+from review_app.edit_conflict import show_conflict, stale_draft
+from review_app.editor_panel import is_built, is_editing, show_editor, show_pending
 from review_app.session import Desk, Display, go_to, seat, utc_now
 from review_app.style import swatch
 from review_app.view_models import (
@@ -32,7 +34,7 @@ from storage.verdicts import VerdictKind
 
 _VERDICTS: tuple[tuple[VerdictKind, str, str], ...] = (
     ("accept", "Accept", "The mask is right as it is."),
-    ("correct", "Correct", "Edit it in Slicer or ITK-SNAP and upload the mask."),
+    ("correct", "Correct", "Edit it here, or in Slicer or ITK-SNAP and upload the mask."),
     ("absent", "Absent", "The structure is not in this CT; the mask is emptied."),
     ("reject", "Reject", "Unusable and not corrected: it trains nothing."),
     ("defer", "Unsure", "Leave it to another reader."),
@@ -53,11 +55,12 @@ def show_case(here: Desk) -> None:
     line = _chosen(case_id, lines)
     item = (case_id, line.structure)
     display = seat().display(item, line.base_version, idle_s=here.settings.idle_s)
-    pictures, panel = st.columns([7.6, 4.4], gap="medium")
+    is_wide = is_editing(here) and is_built() and line.can_judge
+    pictures, panel = st.columns([9.2, 2.8] if is_wide else [7.6, 4.4], gap="medium")
     with panel:
         _panel(here, case, lines, line, display)
     with pictures:
-        _pictures(here, case, line)
+        _left(here, case, line, lines, is_current=display.base_version == line.base_version)
 
 
 def _opened(here: Desk, case: ReviewCase) -> ReviewCase:
@@ -82,6 +85,30 @@ def _chosen(case_id: str, lines: Sequence[StructureLine]) -> StructureLine:
         wanted = (next_line(lines, None) or lines[0]).structure
     st.session_state[key] = wanted
     return by_name[wanted]
+
+
+def _left(
+    here: Desk,
+    case: ReviewCase,
+    line: StructureLine,
+    lines: Sequence[StructureLine],
+    *,
+    is_current: bool,
+) -> None:
+    """Draw the pictures; or what the reader corrects in, or a draft that came too late."""
+    if not (is_editing(here) and line.can_judge and is_current):
+        _pictures(here, case, line)
+        return
+    try:
+        draft = stale_draft(here, case, line.structure)
+        if draft is not None:
+            show_conflict(here, case, line, draft)
+        elif is_built():
+            show_editor(here, case, line, lines)
+        else:
+            _pictures(here, case, line)
+    except AtlasLoopError as error:
+        st.error(str(error))
 
 
 def _pictures(here: Desk, case: ReviewCase, line: StructureLine) -> None:
@@ -116,7 +143,8 @@ def _panel(
         _unclaimed(here, case_id, line)
     show_approval(here, case, line)
     _verdicts(here, case_id, lines, line, can_judge=is_current and line.can_judge)
-    if seat().correcting and line.can_judge:
+    if is_editing(here) and line.can_judge:
+        show_pending(here, case, line, lines)
         show_correction(here, case, line, display, lines)
     _structures(case_id, lines)
     _history(case, line)
@@ -170,7 +198,7 @@ def _verdicts(
                 shortcut=key_of[kind],
                 disabled=not can_judge,
                 on_click=_toggle_correction if kind == "correct" else give,
-                args=() if kind == "correct" else (*item, _answer(kind, tags)),
+                args=(here,) if kind == "correct" else (*item, _answer(kind, tags)),
                 kwargs={} if kind == "correct" else {"lines": lines},
             )
         st.button(
@@ -187,8 +215,8 @@ def _answer(kind: VerdictKind, tags: Sequence[str]) -> Answer:
     return Answer(kind=kind, tags=tuple(tags))
 
 
-def _toggle_correction() -> None:
-    seat().correcting = not seat().correcting
+def _toggle_correction(here: Desk) -> None:
+    seat().correcting = not is_editing(here)
 
 
 def _structures(case_id: str, lines: Sequence[StructureLine]) -> None:

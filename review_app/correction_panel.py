@@ -58,7 +58,66 @@ def show_correction(
         if isinstance(checked.outcome, str):
             st.error(f"Refused, nothing was written: {checked.outcome}")
             return
-        _offer(here, case, line, checked.outcome, lines)
+        offer_correction(here, case, line, checked.outcome, lines=lines)
+
+
+def offer_correction(
+    here: Desk,
+    case: ReviewCase,
+    line: StructureLine,
+    correction: Correction,
+    *,
+    lines: Sequence[StructureLine],
+) -> None:
+    """Say what a correction changes, let the reader settle overlaps, and record it when told to."""
+    taxonomy = load_taxonomy()
+    voxel_ml = _voxel_ml(case)
+    st.html(
+        f'<p class="why">{correction.voxels_changed:,} voxels change '
+        f"({correction.voxels_changed * voxel_ml:.2f} mL); "
+        f"{correction.encoded.voxels * voxel_ml:.1f} mL afterwards.</p>"
+    )
+    if correction.reaches_border:
+        st.warning("The mask touches the border of the region: it may be cut off there.")
+    transfer = [
+        overlap.structure
+        for overlap in correction.overlaps
+        if st.checkbox(
+            f"Take {overlap.voxels:,} shared voxels ({overlap.voxels * voxel_ml:.2f} mL) from "
+            f"{taxonomy[overlap.structure].display}",
+            value=True,
+            key=f"transfer-{seat().uploads}-{overlap.structure}",
+        )
+    ]
+    st.button(
+        "Record the correction",
+        key=f"record-{case.case.case_id}-{line.structure}",
+        type="primary",
+        on_click=record_correction,
+        args=(here, case.case.case_id, line, correction),
+        kwargs={"transfer": transfer, "lines": lines},
+    )
+
+
+def record_correction(
+    here: Desk,
+    case_id: str,
+    line: StructureLine,
+    correction: Correction,
+    *,
+    transfer: Sequence[str],
+    lines: Sequence[StructureLine],
+) -> None:
+    """Store a correction and give the verdict that it is."""
+    mask, linked = store_correction(here.store.objects, correction, transfer=transfer)
+    answer = Answer(
+        kind="correct",
+        tags=tuple(st.session_state.get(f"tags-{case_id}-{line.structure}") or ()),
+        mask=mask,
+        linked=linked,
+        voxels_changed=correction.voxels_changed,
+    )
+    give(here, case_id, line, answer, lines=lines)
 
 
 def _links(here: Desk, case: ReviewCase, line: StructureLine, region: Box) -> str:
@@ -115,60 +174,6 @@ def _checked(
         )
     except AtlasLoopError as error:
         return str(error)
-
-
-def _offer(
-    here: Desk,
-    case: ReviewCase,
-    line: StructureLine,
-    correction: Correction,
-    lines: Sequence[StructureLine],
-) -> None:
-    taxonomy = load_taxonomy()
-    voxel_ml = _voxel_ml(case)
-    st.html(
-        f'<p class="why">{correction.voxels_changed:,} voxels change '
-        f"({correction.voxels_changed * voxel_ml:.2f} mL); "
-        f"{correction.encoded.voxels * voxel_ml:.1f} mL afterwards.</p>"
-    )
-    if correction.reaches_border:
-        st.warning("The mask touches the border of the region: it may be cut off there.")
-    transfer = [
-        overlap.structure
-        for overlap in correction.overlaps
-        if st.checkbox(
-            f"Take {overlap.voxels:,} shared voxels ({overlap.voxels * voxel_ml:.2f} mL) from "
-            f"{taxonomy[overlap.structure].display}",
-            value=True,
-            key=f"transfer-{seat().uploads}-{overlap.structure}",
-        )
-    ]
-    st.button(
-        "Record the correction",
-        key=f"record-{case.case.case_id}-{line.structure}",
-        type="primary",
-        on_click=_record,
-        args=(here, case.case.case_id, line, correction, transfer, lines),
-    )
-
-
-def _record(
-    here: Desk,
-    case_id: str,
-    line: StructureLine,
-    correction: Correction,
-    transfer: Sequence[str],
-    lines: Sequence[StructureLine],
-) -> None:
-    mask, linked = store_correction(here.store.objects, correction, transfer=transfer)
-    answer = Answer(
-        kind="correct",
-        tags=tuple(st.session_state.get(f"tags-{case_id}-{line.structure}") or ()),
-        mask=mask,
-        linked=linked,
-        voxels_changed=correction.voxels_changed,
-    )
-    give(here, case_id, line, answer, lines=lines)
 
 
 def _voxel_ml(case: ReviewCase) -> float:

@@ -9,6 +9,8 @@ import streamlit as st
 
 from configs.taxonomy import load_taxonomy
 from review_app.desk_panel import show_desk
+from review_app.editor_panel import is_built
+from review_app.prefetch import prefetch_after
 from review_app.session import Desk, go_to, utc_now
 from review_app.style import swatch
 from review_app.view_models import (
@@ -49,6 +51,8 @@ def show_queue(here: Desk) -> None:
     if page.ranked_at is None:
         st.info("There is no queue yet. Run `atlasloop annotate`, then reload this page.")
         return
+    if is_built():
+        prefetch_after(here, None)
     _progress(page)
     lines = queue_lines(page, load_taxonomy())
     _table(lines, here)

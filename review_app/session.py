@@ -74,6 +74,22 @@ class CheckedUpload:
     outcome: Correction | str
 
 
+@dataclass(frozen=True, slots=True)
+class PendingSave:
+    """A correction out of the editor that waits for the reader's word on what it touches.
+
+    Attributes:
+        item: What it is for.
+        base_version: What it was made from.
+        findings: What may be wrong with it, in words.
+    """
+
+    item: tuple[str, str]
+    base_version: str
+    correction: Correction
+    findings: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class Seat:
     """The memory of one tab.
@@ -84,8 +100,12 @@ class Seat:
         claimed: The case whose open items were claimed when it was opened.
         notes: Messages for the next rerun: kind (``success``, ``error``) and text.
         checked: The last upload, with what its check gave.
-        correcting: Whether the part for corrections is open.
+        correcting: Whether the part for corrections is open; None until the reader says so.
         uploads: Counts uploads, to empty the upload field after a verdict.
+        tab: Names this tab to the documents of the editor.
+        wider_mm: Item -> how much more than the usual region the reader asked for.
+        pending: The last save of the editor that waits for the reader's word.
+        heard: What the editor told already, so that it counts once.
     """
 
     displays: dict[tuple[str, str], Display] = field(default_factory=dict)
@@ -93,8 +113,12 @@ class Seat:
     claimed: str | None = None
     notes: list[tuple[str, str]] = field(default_factory=list)
     checked: CheckedUpload | None = None
-    correcting: bool = False
+    correcting: bool | None = None
     uploads: int = 0
+    tab: str = field(default_factory=lambda: secrets.token_hex(8))
+    wider_mm: dict[tuple[str, str], float] = field(default_factory=dict)
+    pending: PendingSave | None = None
+    heard: list[str] = field(default_factory=list)
 
     def display(self, item: tuple[str, str], base_version: str | None, *, idle_s: float) -> Display:
         """Return the display of the item that is shown now, made when it is new; time goes on."""
@@ -120,8 +144,17 @@ class Seat:
         """Drop an item's display, so that it is opened anew next time."""
         self.displays.pop(item, None)
         self.checked = None
-        self.correcting = False
+        self.correcting = None
+        self.pending = None
+        self.wider_mm.pop(item, None)
         self.uploads += 1
+
+    def hears(self, told: str) -> bool:
+        """Whether the editor tells something for the first time; the last fifty are known."""
+        if told in self.heard:
+            return False
+        self.heard = [*self.heard[-49:], told]
+        return True
 
 
 def note_success(text: str) -> None:

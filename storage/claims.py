@@ -56,6 +56,25 @@ def claim_items(
     return dict.fromkeys(mine, now + lease)
 
 
+def renew_claim(
+    store: Store, case_id: str, structure: str, *, reader: str, now: datetime, lease: timedelta
+) -> bool:
+    """Prolong a claim that is alive; an expired one is not taken again.
+
+    Returns:
+        Whether the reader holds the item.
+    """
+    with store.transaction() as transaction:
+        connection = transaction.connection
+        if _live(connection, case_id, now).get(structure) != reader:
+            return False
+        connection.execute(
+            "UPDATE claims SET expires_at = ? WHERE case_id = ? AND structure = ? AND reader = ?",
+            [now + lease, case_id, structure, reader],
+        )
+    return True
+
+
 def release_claims(
     store: Store, case_id: str, *, reader: str, structures: Sequence[str] | None = None
 ) -> None:

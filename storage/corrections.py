@@ -9,12 +9,21 @@ import numpy as np
 import numpy.typing as npt
 
 from configs.errors import UsageError
+from storage.edited_mask import (
+    EditedMask,
+    common_box,
+    hull,
+    inside,
+    label_box,
+    label_in,
+    part_in,
+)
 from storage.grid import Box, Grid, box_slices
 from storage.labels import ABSENT, LabelMask
 from storage.masks import EncodedMask, decode_crop, encode_mask
 from storage.objects import ObjectStore
 from storage.predictions import flat_box, nested_box
-from storage.uploaded_mask import UploadedMask, paste
+from storage.uploaded_mask import UploadedMask
 from storage.verdicts import LinkedMask
 
 Mask = npt.NDArray[np.bool_]
@@ -41,6 +50,7 @@ class Correction:
 
     Attributes:
         encoded: The whole new mask.
+        after: The same as voxels; there is none of it outside of the box.
         voxels_changed: Voxels that differ from the base.
         overlaps: Exclusive neighbours that claim some of its voxels, the most first.
         reaches_border: The mask touches a side of the sent region that is not the CT's own, so it
@@ -48,6 +58,7 @@ class Correction:
     """
 
     encoded: EncodedMask
+    after: EditedMask
     voxels_changed: int
     overlaps: tuple[Overlap, ...]
     reaches_border: bool
@@ -63,6 +74,8 @@ def correct(
 ) -> Correction:
     """Work out what an uploaded mask makes of its base; writes nothing.
 
+    Memory: a few bytes a voxel of the box that holds the upload and the base, whatever the CT's.
+
     Args:
         objects: Where the masks lie.
         grid: The CT's grid.
@@ -74,8 +87,11 @@ def correct(
         UsageError: The mask is empty, or equal to its base.
         StorageError: A stored mask is missing or damaged.
     """
-    before = stored_mask(objects, base, grid)
-    after = paste(upload, before)
+    own = label_box(base, grid)
+    box = upload.box_ras if own is None else hull([upload.box_ras, own])
+    before = label_in(objects, base, grid, box)
+    after = before.copy()
+    after[inside(upload.box_ras, box)] = upload.mask_ras
     if not after.any():
         raise UsageError(
             "a correction needs at least one voxel, the uploaded mask is empty; choose `absent` "
@@ -88,9 +104,10 @@ def correct(
             "`accept` when it is right as it is"
         )
     return Correction(
-        encoded=_encoded(after, grid),
+        encoded=encode_mask(after, box, grid),
+        after=EditedMask(after, box),
         voxels_changed=changed,
-        overlaps=_overlaps(objects, grid, after, neighbours),
+        overlaps=_overlaps(objects, grid, EditedMask(after, box), neighbours),
         reaches_border=_reaches_border(upload, grid),
     )
 
@@ -137,24 +154,21 @@ def whole_box(grid: Grid) -> Box:
     return ((0, i), (0, j), (0, k))
 
 
-def _encoded(mask_ras: Mask, grid: Grid) -> EncodedMask:
-    return encode_mask(mask_ras, whole_box(grid), grid)
-
-
 def _overlaps(
     objects: ObjectStore,
     grid: Grid,
-    after: Mask,
+    after: EditedMask,
     neighbours: Mapping[str, tuple[str, LabelMask]],
 ) -> tuple[Overlap, ...]:
     found = []
     for structure, (base_version, label) in neighbours.items():
-        if label.object is None:
+        box = label_box(label, grid)
+        if box is None or common_box(box, after.box_ras) is None:
             continue
-        theirs = stored_mask(objects, label, grid)
-        shared = int(np.count_nonzero(theirs & after))
+        theirs, taken = label_in(objects, label, grid, box), part_in(after, box)
+        shared = int(np.count_nonzero(theirs & taken))
         if shared:
-            rest = _encoded(theirs & ~after, grid)
+            rest = encode_mask(theirs & ~taken, box, grid)
             found.append(Overlap(structure, shared, base_version, rest))
     return tuple(sorted(found, key=lambda overlap: (-overlap.voxels, overlap.structure)))
 

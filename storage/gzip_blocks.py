@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterable
@@ -31,3 +32,10 @@ def write_gzip(file: BinaryIO, blocks: Iterable[bytes]) -> None:
         file.write(compressor.compress(block))
     file.write(compressor.flush())
     file.write(struct.pack("<II", checksum, length & 0xFFFFFFFF))
+
+
+def gzipped(content: bytes) -> bytes:
+    """Return some content as a gzip file."""
+    buffer = io.BytesIO()
+    write_gzip(buffer, [content])
+    return buffer.getvalue()

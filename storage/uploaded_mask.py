@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from configs.errors import CaseError, Reason, UsageError
-from storage.grid import Box, Grid, box_slices
+from storage.grid import Box, Grid
 from storage.grid_match import is_same_grid
 from storage.image_faults import VolumeLimits, check_forms_agree, check_geometry, check_shape
 from storage.image_stream import ImageStream
@@ -85,13 +85,6 @@ def read_uploaded_mask(
         box_ras,
         _only_label(values),
     )
-
-
-def paste(upload: UploadedMask, base_ras: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Return the base with the uploaded part in place of its own, shape (I, J, K), RAS order."""
-    pasted = base_ras.copy()
-    pasted[box_slices(upload.box_ras)] = upload.mask_ras
-    return pasted
 
 
 def _matching_box(sent: Grid, grid: Grid, region_ras: Box | None) -> Box:

@@ -122,12 +122,8 @@ class Volume:
                 MISSING_FILE or UNREADABLE.
         """
         read = self.read_with_hash()
-        if expected_sha256 is not None and read.file_sha256 != expected_sha256:
-            raise CaseError(
-                Reason.CHANGED_FILE,
-                f"{self.path.name} must be the file that intake saw, but its SHA-256 is now "
-                f"{read.file_sha256[:12]}..., not {expected_sha256[:12]}...; take it in again",
-            )
+        if expected_sha256 is not None:
+            self._check_sha256(read.file_sha256, expected_sha256)
         return read.hu_ras
 
     def read_with_hash(self) -> VoxelRead:
@@ -144,6 +140,29 @@ class Volume:
                 copy_in_blocks(native[:, :, start:stop], self._read_slab(stream, stop - start))
             sha256 = stream.finish(slack_bytes=self.limits.slack_bytes)
         return VoxelRead(hu_ras, sha256)
+
+    def read_slabs(
+        self, slices: int, *, expected_sha256: str
+    ) -> Iterator[tuple[int, npt.NDArray[np.int16]]]:
+        """Yield the voxels slab by slab in file order, then check that it is the file of intake.
+
+        Args:
+            slices: Of a slab, along the file's last axis; the last slab may have fewer.
+            expected_sha256: The file's hash at intake.
+
+        Yields:
+            Index of the slab's first slice, and its int16 HU, shape (I, J, slices).
+
+        Raises:
+            CaseError: As ``read_ras``; CHANGED_FILE only after the last slab, so what was made of
+                them by then is to be thrown away.
+        """
+        with open_image_stream(self.path) as stream:
+            stream.skip(self.layout.offset)
+            for start in range(0, self.grid.shape[2], slices):
+                stop = min(start + slices, self.grid.shape[2])
+                yield start, self._read_slab(stream, stop - start)
+            self._check_sha256(stream.finish(slack_bytes=self.limits.slack_bytes), expected_sha256)
 
     def read_ras_box(self, box_ras: Box) -> npt.NDArray[np.int16]:
         """Return a region as int16 HU in RAS order, C-contiguous.
@@ -175,6 +194,14 @@ class Volume:
                 slab = self._read_slab(stream, stop - start)
                 copy_in_blocks(native[:, :, start - first : stop - first], slab[in_i, in_j])
         return hu_ras
+
+    def _check_sha256(self, sha256: str, expected_sha256: str) -> None:
+        if sha256 != expected_sha256:
+            raise CaseError(
+                Reason.CHANGED_FILE,
+                f"{self.path.name} must be the file that intake saw, but its SHA-256 is now "
+                f"{sha256[:12]}..., not {expected_sha256[:12]}...; take it in again",
+            )
 
     def _slabs(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         step = max(1, _SLAB_VOXELS // (self.grid.shape[0] * self.grid.shape[1]))

@@ -88,6 +88,16 @@ class Workspace:
         """Training cases on the working grid; may be deleted at any time, and is made again."""
         return self.root / "cache" / "samples"
 
+    @property
+    def regions_path(self) -> Path:
+        """CTs in blocks, for the review app; may be deleted at any time, and is made again."""
+        return self.root / "cache" / "regions"
+
+    @property
+    def drafts_path(self) -> Path:
+        """What readers drew and have not given as a verdict yet; nothing can make it again."""
+        return self.root / "drafts"
+
 
 def create_workspace(root: Path) -> Workspace:
     """Make a new workspace in an empty or missing folder, or return the one that is there.

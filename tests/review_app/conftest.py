@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import secrets
 import shutil
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
 import pytest
 from scipy import ndimage
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
+from configs.taxonomy import load_taxonomy
 from flows.init import init
 from flows.intake import intake
+from review_app.browser_session import COOKIE
+from review_app.edit_document import EditDocument
+from review_app.edit_item import item_of
+from review_app.edit_routes import edit_routes
+from review_app.open_documents import DOCUMENTS
+from review_app.session import Desk, utc_now
+from review_app.view_models import structure_lines
+from storage.claims import claim_items
 from storage.corrections import put_mask, whole_box
 from storage.grid import Grid
 from storage.labels import ABSENT
@@ -26,6 +43,7 @@ from storage.predictions import (
     flat_box,
 )
 from storage.queue import QueueEntry, write_queue
+from storage.review_case import read_case
 from storage.store import Store
 
 COMMITTEE = "k-000000000001"
@@ -168,3 +186,99 @@ def _score(member: str, structure: str, voxels: int, grid: Grid) -> dict[str, ob
         "overlap_exclusive": 0.0,
         "max_probability": 0.95,
     }
+
+
+LEASE = timedelta(minutes=10)
+BROWSER = "b" * 32
+
+
+@dataclass
+class Browser:
+    """A browser with the session cookie, and the document that it has open."""
+
+    client: TestClient
+    document: EditDocument
+
+    def get(self, path):
+        return self.client.get(f"/edit/{self.document.token}/{path}")
+
+    def voxels(self, path, dtype=np.uint8):
+        """An answer's voxels, shape (I, J, K)."""
+        answer = self.get(path)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["cache-control"] == "no-store"
+        shape = [hi - lo for lo, hi in self.document.region_ras]
+        return np.frombuffer(answer.content, dtype).reshape(shape, order="F")
+
+    def headers(self, **changes):
+        headers = {
+            "content-type": "application/octet-stream",
+            "x-atlasloop-xsrf": self.document.xsrf,
+            "x-atlasloop-base": self.document.shown_base,
+            "x-atlasloop-request": secrets.token_hex(16),
+        }
+        headers |= {name.replace("_", "-"): value for name, value in changes.items()}
+        return {name: value for name, value in headers.items() if value is not None}
+
+    def send(self, method, path, body=b"", **changes):
+        return self.client.request(
+            method,
+            f"/edit/{self.document.token}/{path}",
+            content=body,
+            headers=self.headers(**changes),
+        )
+
+    def put(self, path, mask, **changes):
+        return self.send("PUT", path, packed_mask(mask), **changes)
+
+
+def packed_mask(mask):
+    """A mask as the page sends it."""
+    return gzip.compress(np.asarray(mask, np.uint8).tobytes(order="F"), 1)
+
+
+def desk_of(made, reader="anna"):
+    """The desk of a reader in a workspace."""
+    settings = made.store.settings
+    review = settings.review.model_copy(update={"reader": reader})
+    store = replace(made.store, settings=settings.model_copy(update={"review": review}))
+    return Desk(store, reader)
+
+
+def opened_document(made, structure="liver", *, reader="anna", case=0, claim=True, **options):
+    """Open a structure's whole CT in a browser of its own."""
+    case_id, now = made.case_ids[case], utc_now()
+    if claim:
+        claim_items(made.store, case_id, [structure], reader=reader, now=now, lease=LEASE)
+    here = desk_of(made, reader)
+    read = read_case(here.store, case_id, reader=reader, now=now)
+    line = next(one for one in structure_lines(read, load_taxonomy()) if one.structure == structure)
+    item = item_of(read, line, blind=options.get("blind", False))
+    region = options.get("region") or tuple((0, n) for n in read.grid.ras_shape)
+    browser = options.get("browser", BROWSER)
+    document = DOCUMENTS.offer(
+        here, item, browser=browser, tab=options.get("tab", "tab"), region_ras=region
+    )
+    return Browser(client_of(browser), document)
+
+
+def client_of(browser):
+    """A client with a session cookie, or without one."""
+    client = TestClient(Starlette(routes=edit_routes()), base_url="http://127.0.0.1:8600")
+    if browser is not None:
+        client.cookies.set(COOKIE, browser)
+    return client
+
+
+@pytest.fixture
+def editing(monkeypatch):
+    """The editor's documents: ``opened(made)``, ``packed(mask)``, ``client(browser)``."""
+    # Every test's workspace holds cases of the same ids.
+    monkeypatch.setattr(DOCUMENTS, "_open", OrderedDict())
+    return SimpleNamespace(
+        opened=opened_document,
+        packed=packed_mask,
+        client=client_of,
+        browser=Browser,
+        session=BROWSER,
+    )

@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import review_app
-from review_app import case_images, session
+from review_app import case_images, queue_page, session
 from review_app.session import utc_now
 from storage.claims import claim_items
 from storage.reader_registry import register_reader
@@ -30,6 +30,8 @@ def made(make_annotated, own_cts, monkeypatch):
     monkeypatch.setenv("ATLASLOOP_WORKSPACE", str(workspace.store.workspace.root))
     monkeypatch.setenv("ATLASLOOP_REVIEW__READER", "anna")
     session.desk.cache_clear()
+    # It reads the database on its own, which some tests count.
+    monkeypatch.setattr(queue_page, "prefetch_after", lambda here, case_id: None)
     # Every test's CTs hold the same voxels: none may be served from the test before.
     case_images._cts.cache_clear()
     yield workspace
