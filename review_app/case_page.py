@@ -13,6 +13,7 @@ from configs.taxonomy import load_taxonomy
 from review_app.case_actions import Answer, give, move_on, open_again, renew, select
 from review_app.case_scene import region_of, scene_of
 from review_app.correction_panel import show_correction
+from review_app.protocol_panel import show_protocol
 from review_app.session import Desk, Display, go_to, seat, utc_now
 from review_app.style import swatch
 from review_app.view_models import (
@@ -114,6 +115,7 @@ def _panel(
     elif not line.can_judge:
         _unclaimed(here, case_id, line)
     _verdicts(here, case_id, lines, line, can_judge=is_current and line.can_judge)
+    show_protocol(here, case_id, line.structure)
     if seat().correcting and line.can_judge:
         show_correction(here, case, line, display, lines)
     _structures(case_id, lines)

@@ -23,6 +23,10 @@ STYLE = """<style>
 .soft { opacity: .75; font-size: .85rem; }
 .links a { margin-right: 1rem; font-size: .9rem; }
 h2.item { font-size: 1.25rem; margin: 0; padding: 0; }
+.protocol { font-size: .88rem; line-height: 1.35; }
+.protocol h4 { font-size: .9rem; margin: .5rem 0 .1rem; padding: 0; }
+.protocol ul { margin: 0; padding-left: 1.1rem; }
+.protocol img { width: 100%; max-width: 30rem; border: 1px solid #8884; border-radius: 3px; }
 .stImage img { background: #000; border-radius: 3px; }
 </style>"""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, get_args
 
@@ -15,6 +15,7 @@ from storage.canonical_json import JsonObject
 from storage.claims import check_claim, drop_claim
 from storage.label_projection import version_id
 from storage.labels import ABSENT, LabelMask, base_of, version_json
+from storage.protocols import keep_protocol
 from storage.readers import check_reader
 from storage.store import Store, Transaction
 
@@ -63,6 +64,8 @@ class Verdict:
         mask: The corrected or independently drawn mask; its object is stored already.
         linked: Neighbours that the correction changes too, by structure.
         voxels_changed: Voxels of the structure that differ from the base.
+        protocol: Version of the protocol that was shown, whose object is stored already; the one
+            that holds now when left out.
     """
 
     case_id: str
@@ -78,6 +81,7 @@ class Verdict:
     mask: LabelMask | None = None
     linked: Mapping[str, LinkedMask] = field(default_factory=dict)
     voxels_changed: int = 0
+    protocol: str | None = None
 
     def __post_init__(self) -> None:
         if self.verdict not in get_args(VerdictKind):
@@ -149,8 +153,15 @@ def give_verdicts(
     for verdict in verdicts:
         for structure in (verdict.structure, *verdict.linked):
             _ = taxonomy[structure]
+    shown = [_with_protocol(store, verdict) for verdict in verdicts]
     with store.transaction() as transaction:
-        return [_give(transaction, verdict, now) for verdict in verdicts]
+        return [_give(transaction, verdict, now) for verdict in shown]
+
+
+def _with_protocol(store: Store, verdict: Verdict) -> Verdict:
+    if verdict.protocol is not None:
+        return verdict
+    return replace(verdict, protocol=keep_protocol(store, verdict.structure))
 
 
 def _give(transaction: Transaction, verdict: Verdict, now: datetime) -> GivenVerdict:
@@ -258,5 +269,6 @@ def _facts(verdict: Verdict, versions: list[JsonObject]) -> JsonObject:
         "opened_at": verdict.opened_at.isoformat(),
         "active_s": round(verdict.active_s, 1),
         "voxels_changed": verdict.voxels_changed,
+        "protocol": verdict.protocol,
         "versions": versions,
     }
