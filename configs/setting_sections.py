@@ -241,6 +241,7 @@ class ReviewSettings(_Section):
         idle_s: A longer pause between two actions counts as this long in the active time.
         region_margin_mm: What is handed out round a structure for correction in another program.
         cached_cts: CTs that the app keeps in memory, two bytes a voxel each.
+        page_size: CTs on a page of the queue.
     """
 
     reader: str = ""
@@ -250,5 +251,5 @@ class ReviewSettings(_Section):
     region_margin_mm: float = Field(default=20.0, ge=0)
     max_upload_mb: int = Field(default=64, ge=1)
     cached_cts: int = Field(default=2, ge=1)
-    page_size: int = Field(default=12, ge=1, le=100)
+    page_size: int = Field(default=8, ge=1, le=100)
     keys: ReviewKeys = ReviewKeys()

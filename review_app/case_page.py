@@ -23,6 +23,7 @@ from review_app.view_models import (
     next_line,
     structure_lines,
     to_claim,
+    until_words,
     with_claims,
 )
 from review_app.viewer import show_slices
@@ -106,7 +107,7 @@ def _panel(
     st.html(
         f'<h2 class="item">{swatch(line.rgb)}{html.escape(line.display)}</h2>'
         f'<p class="soft">case <code>{html.escape(case_id)}</code>, {spacing} mm, '
-        f"{html.escape(line.state)}</p>"
+        f"{html.escape(line.state)}{until_words(case.held_until.get(line.structure))}</p>"
         + (f'<p class="why"><b>Why:</b> {html.escape(line.reason)}</p>' if line.reason else "")
     )
     is_current = display.base_version == line.base_version

@@ -11,9 +11,10 @@ STYLE = """<style>
 .brand { font-weight: 600; font-size: 1.05rem; white-space: nowrap; }
 .who { float: right; opacity: .8; font-size: .9rem; white-space: nowrap; }
 .st-key-bar { border-bottom: 1px solid #8884; padding-bottom: .3rem; }
-.line { display: grid; grid-template-columns: 1.8rem 11.5rem 8.4rem 6.6rem 2.6rem 1fr 10rem;
+.line { display: grid; grid-template-columns: 13.5rem 6.8rem 2.8rem 1fr 12rem;
   gap: .6rem; align-items: center; font-size: .9rem; line-height: 1.3; }
 .line.head { font-size: .8rem; opacity: .7; border-bottom: 1px solid #8884; }
+.ct { border-top: 1px solid #8883; padding-top: .25rem; font-size: .9rem; }
 .line .num { text-align: right; font-variant-numeric: tabular-nums; }
 .swatch { display: inline-block; width: .75rem; height: .75rem; margin-right: .45rem;
   border-radius: 2px; border: 1px solid #8886; vertical-align: -.06rem; }

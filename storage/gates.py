@@ -97,7 +97,7 @@ def has_labels_since_gate(connection: Connection) -> bool:
     What came while that one trained counts as new.
     """
     row = connection.execute(
-        """SELECT count(*) FROM label_versions WHERE seq > coalesce(
+        """SELECT count(*) FROM label_versions WHERE reading <> 'check' AND seq > coalesce(
                (SELECT max(r.seq) FROM runs r
                 WHERE r.verb = 'retrain' AND r.seq < (SELECT max(g.seq) FROM gates g)), 0)"""
     ).fetchone()

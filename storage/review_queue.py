@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
 
 import duckdb
 
+from storage.blind_items import OPEN_BLIND, RESERVED_DAYS
 from storage.open_readings import UNREAD
+from storage.queue import ranked_at
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -26,12 +28,16 @@ class QueueFilter:
         statuses: Only items in one of these states.
         kind: ``present`` or ``possibly_missed``; None for both.
         reason: Only items whose reason holds this text, in any case.
+        least_risk: Only items of this score or a higher one.
+        dataset: Only CTs of this public dataset.
     """
 
     structures: tuple[str, ...] | None = None
     statuses: tuple[Status, ...] = ("open", "mine", "deferred")
     kind: str | None = None
     reason: str = ""
+    least_risk: float | None = None
+    dataset: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +45,48 @@ class ReviewItem:
     """One queued structure of one case, as a reader sees it.
 
     Attributes:
-        position: Rank in its kind, 1 is worst.
+        position: Rank in its kind, 1 is worst; of a blind item a drawn place.
+        kind: ``present`` or ``possibly_missed``; ``blind`` of a blind item.
+        risk: What it is ranked by; None of a blind item, which says nothing of itself.
         status: ``done``: judged. ``held``: another reader has it open. ``mine``: this reader has.
             ``deferred``: this reader could not decide; for everybody else it stays ``open``.
         holder: Who has it open, whatever the status.
         verdict: The last verdict of the reviews, if there is one.
         verdict_by: Who gave it.
+        held_until: When the claim of the holder ends, UTC.
     """
 
     position: int
     kind: str
     case_id: str
     structure: str
-    risk: float
+    risk: float | None
     reason: str
     prediction_id: str
     status: Status
     holder: str | None
     verdict: str | None
     verdict_by: str | None
+    held_until: datetime | None = None
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether the reader is to judge it without being told why it was chosen."""
+        return self.kind == "blind"
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedCase:
+    """One CT of a page.
+
+    Attributes:
+        items: Its items that pass the filter, worst first.
+        datasets: The public datasets it came with; not told of a CT with a blind item.
+    """
+
+    case_id: str
+    items: tuple[ReviewItem, ...]
+    datasets: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +94,27 @@ class QueuePage:
     """One page of the queue.
 
     Attributes:
-        items: The page's items.
+        cases: The page's CTs, the one with the worst item first.
+        has_more: Whether further CTs pass the filter.
         matching: How many items pass the filter, on all pages.
         counts: Items by status in the whole queue, filter or not.
         ranked_at: When the queue was ranked, UTC; None before the first triage.
         readings: Independent readings that wait for this reader.
+        datasets: The public datasets that CTs came with, whether queued or not.
     """
 
-    items: tuple[ReviewItem, ...]
+    cases: tuple[QueuedCase, ...]
+    has_more: bool
     matching: int
     counts: dict[Status, int]
     ranked_at: datetime | None
     readings: int
+    datasets: tuple[str, ...] = ()
+
+    @property
+    def items(self) -> tuple[ReviewItem, ...]:
+        """The page's items, CT by CT."""
+        return tuple(item for case in self.cases for item in case.items)
 
 
 # Positions beyond the page's end that are looked through before the whole queue is: 2,048 rows are
@@ -84,46 +122,89 @@ class QueuePage:
 _LOOK_AHEAD = 2048
 _EVERY_POSITION = 2**31 - 1
 
+
 # A rejected mask is done until a newer prediction brings another one. What this reader is to read
-# without seeing the AI's mask is left out: a look at it here would spoil that reading.
-_ITEMS = f"""
-    WITH {UNREAD},
-    live AS (SELECT case_id, structure, reader FROM claims WHERE expires_at > $now),
+# without seeing the AI's mask is left out: a look at it here would spoil that reading. A blind item
+# of this reader says nothing but its place, and looks the same in every arm; one of another reader
+# is kept for that one. What this reader was checked on is done, as a review would be.
+def _items(among: str = "true") -> str:
+    """Return the table ``items`` of ``$reader``, for queries, of the queue's rows that fit."""
+    return f"""
+    WITH {UNREAD}, {OPEN_BLIND},
+    live AS (SELECT case_id, structure, reader, expires_at FROM claims WHERE expires_at > $now),
     undecided AS (
         SELECT DISTINCT case_id, structure FROM verdicts
-        WHERE reading = 'review' AND verdict = 'defer' AND reader = $reader
+        WHERE reading IN ('review', 'check') AND verdict = 'defer' AND reader = $reader
+    ),
+    reserved AS (
+        SELECT case_id, structure, min(reader) AS reader FROM open_blind
+        WHERE reader <> $reader AND recorded_at > $now - INTERVAL {RESERVED_DAYS} DAY
+        GROUP BY case_id, structure
+    ),
+    checked AS (
+        SELECT case_id, structure, last(verdict ORDER BY seq) AS verdict FROM verdicts
+        WHERE reading = 'check' AND verdict <> 'defer' AND reader = $reader
+        GROUP BY case_id, structure
     ),
     items AS (
         SELECT q.position, q.kind, q.case_id, q.structure, q.risk, q.reason, q.prediction_id,
                CASE
+                   WHEN c.verdict IS NOT NULL THEN 'done'
                    WHEN d.verdict IN ('accept', 'correct', 'absent') THEN 'done'
                    WHEN d.verdict = 'reject'
                         AND (d.base_version LIKE 'v-%' OR d.base_version = q.prediction_id)
                         THEN 'done'
-                   WHEN l.reader <> $reader THEN 'held'
+                   WHEN l.reader <> $reader OR r.reader IS NOT NULL THEN 'held'
                    WHEN l.reader = $reader THEN 'mine'
                    WHEN d.verdict = 'defer' AND o.case_id IS NOT NULL THEN 'deferred'
                    ELSE 'open'
                END AS status,
-               l.reader AS holder, d.verdict, d.reader AS verdict_by, q.ranked_at
-        FROM current_queue q
+               coalesce(l.reader, r.reader) AS holder, coalesce(c.verdict, d.verdict) AS verdict,
+               CASE WHEN c.verdict IS NULL THEN d.reader ELSE $reader END AS verdict_by,
+               l.expires_at AS held_until, q.ranked_at
+        FROM (SELECT * FROM current_queue WHERE {among}) q
         LEFT JOIN live l ON l.case_id = q.case_id AND l.structure = q.structure
         LEFT JOIN current_verdicts d ON d.case_id = q.case_id AND d.structure = q.structure
         LEFT JOIN undecided o ON o.case_id = q.case_id AND o.structure = q.structure
+        LEFT JOIN reserved r ON r.case_id = q.case_id AND r.structure = q.structure
+        LEFT JOIN checked c ON c.case_id = q.case_id AND c.structure = q.structure
+        ANTI JOIN blind b ON b.case_id = q.case_id AND b.structure = q.structure
         ANTI JOIN unread u ON u.case_id = q.case_id AND u.structure = q.structure
+        UNION ALL
+        SELECT b.slot, 'blind', b.case_id, b.structure, NULL, '', b.prediction_id,
+               CASE
+                   WHEN l.reader <> $reader THEN 'held'
+                   WHEN l.reader = $reader THEN 'mine'
+                   WHEN o.case_id IS NOT NULL THEN 'deferred'
+                   ELSE 'open'
+               END,
+               l.reader, NULL, NULL, l.expires_at, NULL
+        FROM blind b
+        LEFT JOIN live l ON l.case_id = b.case_id AND l.structure = b.structure
+        LEFT JOIN undecided o ON o.case_id = b.case_id AND o.structure = b.structure
+        ANTI JOIN unread u ON u.case_id = b.case_id AND u.structure = b.structure
     )
 """  # noqa: S608 literals of storage
+
 
 _MATCHES = """
     list_contains($statuses, status)
     AND ($structures IS NULL OR list_contains($structures, structure))
     AND ($kind IS NULL OR kind = $kind)
     AND ($reason = '' OR contains(lower(reason), lower($reason)))
+    AND ($risk IS NULL OR risk >= $risk)
 """
+# Asked only where it is wanted, since it costs a join. A CT with a blind item is of no dataset.
+_OF_DATASET = """
+    AND case_id IN (SELECT case_id FROM current_dataset_cases WHERE dataset = $dataset)
+    AND case_id NOT IN (SELECT case_id FROM blind)
+"""
+# Ranks first what is present; the first key of a CT's items is its own.
+_PLACE = f"position + CASE WHEN kind = 'possibly_missed' THEN {2**31} ELSE 0 END"
 
 _COLUMNS = (
     "position, kind, case_id, structure, risk, reason, prediction_id, status, holder, verdict, "
-    "verdict_by"
+    "verdict_by, held_until"
 )
 
 
@@ -136,28 +217,36 @@ def queue_page(
     limit: int,
     offset: int = 0,
 ) -> QueuePage:
-    """Return one page of the queue: what is present first, then what was possibly missed.
+    """Return one page of the queue: CTs with something present first, then what was missed.
+
+    A CT stands where its worst item stands, among those that pass the filter.
 
     Args:
         connection: An open index.
         wanted: The filter.
         reader: Who looks; states are seen with this reader's eyes.
         now: The time, UTC without a zone; claims that expired by then hold nothing.
-        limit: Items on the page.
-        offset: Matching items on the pages before.
+        limit: CTs on the page.
+        offset: CTs on the pages before.
     """
-    filters = {
+    filters: dict[str, object] = {
         "reader": reader,
         "now": now,
         "statuses": list(wanted.statuses),
         "structures": None if wanted.structures is None else list(wanted.structures),
         "kind": wanted.kind,
         "reason": wanted.reason.strip(),
+        "risk": wanted.least_risk,
     }
+    matches = _MATCHES
+    if wanted.dataset is not None:
+        filters["dataset"] = wanted.dataset
+        matches += _OF_DATASET
+    search = _Search(matches, filters)
     # Asked twice rather than kept in a temporary table, which took twice as long to fill.
-    items = _page_items(connection, filters, limit=limit, offset=offset)
+    case_ids = _page_cases(connection, search, limit=limit + 1, offset=offset)
     counted = connection.execute(
-        f"""{_ITEMS} SELECT status, count(*), max(ranked_at), count(*) FILTER (WHERE {_MATCHES})
+        f"""{_items()} SELECT status, count(*), count(*) FILTER (WHERE {matches})
             FROM items GROUP BY status""",  # noqa: S608 literals of storage
         filters,
     ).fetchall()
@@ -167,33 +256,78 @@ def queue_page(
         {"reader": reader},
     ).fetchone()
     return QueuePage(
-        items=items,
-        matching=sum(row[3] for row in counted),
+        cases=_queued_cases(connection, search, case_ids[:limit]),
+        has_more=len(case_ids) > limit,
+        matching=sum(row[2] for row in counted),
         counts={status: by_status.get(status, 0) for status in STATUSES},
-        ranked_at=max((row[2] for row in counted), default=None),
+        ranked_at=ranked_at(connection),
         readings=readings[0] if readings else 0,
+        datasets=_datasets(connection),
     )
 
 
-def _page_items(
-    connection: Connection, filters: Mapping[str, object], *, limit: int, offset: int
-) -> tuple[ReviewItem, ...]:
-    """Return the page's items, looked for among the first positions where those suffice.
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """A condition on ``items`` and its parameters."""
+
+    matches: str
+    parameters: Mapping[str, object]
+
+
+def _page_cases(connection: Connection, search: _Search, *, limit: int, offset: int) -> list[str]:
+    """Return the page's CTs, looked for among the first positions where those suffice.
 
     They suffice when they fill the page with what is present: the rest comes later.
     """
-    items: tuple[ReviewItem, ...] = ()
+    rows: list[tuple[str, int]] = []
     for last in (offset + limit + _LOOK_AHEAD, _EVERY_POSITION):
         rows = connection.execute(
-            f"""{_ITEMS} SELECT {_COLUMNS} FROM items WHERE {_MATCHES} AND position <= $last
-                ORDER BY kind = 'possibly_missed', position, case_id
-                LIMIT $limit OFFSET $offset""",  # noqa: S608 literals of storage
-            {**filters, "limit": limit, "offset": offset, "last": last},
+            f"""{_items("position <= $last")} SELECT case_id, min({_PLACE}) AS place FROM items
+                WHERE {search.matches} GROUP BY case_id
+                ORDER BY place, case_id LIMIT $limit OFFSET $offset""",  # noqa: S608 literals of storage
+            {**search.parameters, "limit": limit, "offset": offset, "last": last},
         ).fetchall()
-        items = tuple(ReviewItem(*row) for row in rows)
-        if items and len(items) == limit and items[-1].kind == "present":
+        if rows and len(rows) == limit and rows[-1][1] <= last:
             break
-    return items
+    return [case_id for case_id, _ in rows]
+
+
+def _queued_cases(
+    connection: Connection, search: _Search, case_ids: Sequence[str]
+) -> tuple[QueuedCase, ...]:
+    among = "case_id IN (SELECT unnest($cases))"
+    rows = connection.execute(
+        f"""{_items(among)} SELECT {_COLUMNS} FROM items WHERE {search.matches} AND {among}
+            ORDER BY {_PLACE}, structure""",  # noqa: S608 literals of storage
+        {**search.parameters, "cases": list(case_ids)},
+    ).fetchall()
+    found: dict[str, list[ReviewItem]] = {case_id: [] for case_id in case_ids}
+    for row in rows:
+        item = ReviewItem(*row)
+        found[item.case_id].append(item)
+    named = _datasets_of(connection, case_ids, reader=str(search.parameters["reader"]))
+    return tuple(
+        QueuedCase(case_id, tuple(items), named.get(case_id, ()))
+        for case_id, items in found.items()
+    )
+
+
+def _datasets_of(
+    connection: Connection, case_ids: Sequence[str], *, reader: str
+) -> dict[str, tuple[str, ...]]:
+    rows = connection.execute(
+        f"""WITH {OPEN_BLIND} SELECT case_id, list_sort(list_distinct(list(dataset)))
+            FROM current_dataset_cases
+            WHERE list_contains($cases, case_id) AND case_id NOT IN (SELECT case_id FROM blind)
+            GROUP BY case_id""",  # noqa: S608 literals of storage
+        {"cases": list(case_ids), "reader": reader},
+    ).fetchall()
+    return {case_id: tuple(names) for case_id, names in rows}
+
+
+def _datasets(connection: Connection) -> tuple[str, ...]:
+    rows = connection.execute("SELECT DISTINCT dataset FROM dataset_cases ORDER BY 1").fetchall()
+    return tuple(row[0] for row in rows)
 
 
 def items_of_case(
@@ -201,8 +335,8 @@ def items_of_case(
 ) -> list[ReviewItem]:
     """Return the queued items of one case, worst first; see ``queue_page``."""
     rows = connection.execute(
-        f"""{_ITEMS} SELECT {_COLUMNS} FROM items WHERE case_id = $case
-            ORDER BY kind = 'possibly_missed', position""",  # noqa: S608 literals of storage
+        f"""{_items("case_id = $case")} SELECT {_COLUMNS} FROM items WHERE case_id = $case
+            ORDER BY {_PLACE}, structure""",  # noqa: S608 literals of storage
         {"reader": reader, "now": now, "case": case_id},
     ).fetchall()
     return [ReviewItem(*row) for row in rows]
@@ -213,9 +347,9 @@ def next_open_case(
 ) -> str | None:
     """Return the case of the worst item that is open to this reader, other than ``after``."""
     row = connection.execute(
-        f"""{_ITEMS} SELECT case_id FROM items
+        f"""{_items()} SELECT case_id FROM items
             WHERE status IN ('open', 'mine') AND ($after IS NULL OR case_id <> $after)
-            ORDER BY kind = 'possibly_missed', position LIMIT 1""",  # noqa: S608 literals of storage
+            ORDER BY {_PLACE}, structure LIMIT 1""",  # noqa: S608 literals of storage
         {"reader": reader, "now": now, "after": after},
     ).fetchone()
     return row[0] if row else None

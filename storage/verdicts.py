@@ -11,6 +11,7 @@ import duckdb
 
 from configs.errors import ConflictError, UsageError
 from configs.taxonomy import load_taxonomy
+from storage.blind_items import known_check
 from storage.canonical_json import JsonObject
 from storage.claims import check_claim, drop_claim
 from storage.label_projection import version_id
@@ -22,7 +23,7 @@ from storage.store import Store, Transaction
 Connection = duckdb.DuckDBPyConnection
 
 VerdictKind = Literal["accept", "correct", "absent", "reject", "defer"]
-Reading = Literal["review", "independent"]
+Reading = Literal["review", "independent", "check"]
 
 TAGS = (
     "under",
@@ -55,6 +56,8 @@ class Verdict:
 
     Attributes:
         reader: Name of the reader, without a colon or slash.
+        reading: ``review``, ``independent``, or ``check``: a review whose truth is known, which
+            trains and counts nowhere else. A review of an item that was assigned so becomes one.
         base_version: Version or prediction that the reader saw; None for an independent reading,
             which sees none.
         request_id: Made by the page once a click; a repeated request is answered, not recorded
@@ -169,9 +172,13 @@ def _give(transaction: Transaction, verdict: Verdict, now: datetime) -> GivenVer
     before = _given(connection, verdict)
     if before is not None:
         return before
+    if verdict.reading == "review" and known_check(
+        connection, verdict.case_id, verdict.structure, reader=verdict.reader
+    ):
+        verdict = replace(verdict, reading="check")
     versions = (
         _reviewed(connection, verdict, now)
-        if verdict.reading == "review"
+        if verdict.reading != "independent"
         else _read_independently(connection, verdict)
     )
     line = transaction.record("verdict.given", _facts(verdict, versions))
