@@ -23,6 +23,7 @@ STYLE = """<style>
 .why { font-size: .9rem; line-height: 1.35; margin: 0; }
 .soft { opacity: .75; font-size: .85rem; }
 .links a { margin-right: 1rem; font-size: .9rem; }
+h3.part { font-size: 1rem; margin: .6rem 0 .1rem; padding: 0; }
 h2.item { font-size: 1.25rem; margin: 0; padding: 0; }
 .protocol { font-size: .88rem; line-height: 1.35; }
 .protocol h4 { font-size: .9rem; margin: .5rem 0 .1rem; padding: 0; }
