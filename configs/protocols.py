@@ -56,8 +56,9 @@ def load_protocols(folder: Path | None = None) -> Mapping[str, Protocol]:
     Raises:
         ConfigError: A file breaks a rule.
     """
-    own = {} if folder is None or not folder.is_dir() else _own(_state(folder))
-    found = {**_shipped(), **own}
+    found = dict(_shipped())
+    if folder is not None and folder.is_dir():
+        found.update(_own(_state(folder)))
     return {name: found[name] for name in load_taxonomy().names if name in found}
 
 

@@ -6,22 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import duckdb
-
 from configs.errors import UsageError
 from configs.metrics import load_metric_settings
 from flows.tables import print_line, print_table
 from model.agreement import Overlap, compare_masks
-from storage.blind_items import AnsweredItem, Key, answered_items
-from storage.grid import Grid
-from storage.label_crops import case_grids, paired_crops
-from storage.label_sources import SourceLabels, labels_of, parse_source
-from storage.labels import ABSENT, LabelMask, label_mask
-from storage.predictions import CONSENSUS
+from storage.blind_items import Key
+from storage.known_truth import KnownItem, known_items, readers_of_sets
+from storage.label_crops import paired_crops
+from storage.labels import LabelMask
+from storage.objects import ObjectStore
 from storage.qualification import QualificationSet, qualification_sets
 from storage.store import Store
-
-Connection = duckdb.DuckDBPyConnection
 
 Outcome = Literal["qualified", "not qualified", "not finished"]
 
@@ -83,15 +78,6 @@ class Qualification:
         return "qualified" if self.passed >= self.least_share * self.items else "not qualified"
 
 
-@dataclass(frozen=True, slots=True)
-class _Labels:
-    """The three labels of an item."""
-
-    truth: LabelMask
-    own: LabelMask | None
-    shown: LabelMask
-
-
 def known_truth_results(store: Store, *, reader: str | None = None) -> list[KnownTruthResult]:
     """Compare what readers said of items with the truth, in the order of their verdicts.
 
@@ -99,14 +85,8 @@ def known_truth_results(store: Store, *, reader: str | None = None) -> list[Know
         UsageError: A truth's source is gone.
     """
     with store.read() as connection:
-        answered = answered_items(connection, "known_truth", reader=reader)
-        sources: dict[str, SourceLabels] = {}
-        for item in answered:
-            if item.truth is not None and item.truth not in sources:
-                sources[item.truth] = labels_of(connection, parse_source(item.truth))
-        labels = {item.verdict_id: _labels(connection, item, sources) for item in answered}
-        grids = case_grids(connection, sorted({item.case_id for item in answered}))
-    return [_result(store, item, labels[item.verdict_id], grids[item.case_id]) for item in answered]
+        found = known_items(connection, reader=reader)
+    return [_result(store.objects, known) for known in found]
 
 
 def qualifications(
@@ -119,7 +99,7 @@ def qualifications(
     """
     with store.read() as connection:
         sets = qualification_sets(store, connection)
-        readers = _readers_of_sets(connection)
+        readers = readers_of_sets(connection)
     wanted = [one for one in sets if name in (None, one.name)]
     if name is not None and not wanted:
         known = ", ".join(one.name for one in sets) or "none"
@@ -177,14 +157,6 @@ def print_qualifications(rows: Sequence[Qualification]) -> None:
     print_table("Qualification", columns, cells)
 
 
-def _readers_of_sets(connection: Connection) -> dict[str, list[str]]:
-    rows = connection.execute(
-        """SELECT set_name, list_sort(list_distinct(list(reader))) FROM blind_items
-           WHERE set_name IS NOT NULL GROUP BY set_name"""
-    ).fetchall()
-    return dict(rows)
-
-
 def _qualification(
     one: QualificationSet, reader: str, results: Sequence[KnownTruthResult]
 ) -> Qualification:
@@ -206,43 +178,16 @@ def _qualification(
     )
 
 
-def _labels(
-    connection: Connection, item: AnsweredItem, sources: dict[str, SourceLabels]
-) -> _Labels:
-    truth = sources[item.truth].labels.get((item.case_id, item.structure)) if item.truth else None
-    if truth is None:
-        raise UsageError(
-            f"the truth of {item.structure} of {item.case_id} is gone from {item.truth}; it was "
-            "there when the item was assigned"
-        )
-    made = connection.execute(
-        """SELECT object, box, voxels FROM label_versions
-           WHERE verdict_id = ? AND structure = ?""",
-        [item.verdict_id, item.structure],
-    ).fetchone()
-    shown = connection.execute(
-        """SELECT object, box, voxels FROM masks
-           WHERE prediction_id = $base AND member = $committee AND structure = $structure
-           UNION ALL
-           SELECT object, box, voxels FROM label_versions WHERE version_id = $base""",
-        {"base": item.base_version, "committee": CONSENSUS, "structure": item.structure},
-    ).fetchone()
-    return _Labels(
-        truth.mask,
-        None if made is None else label_mask(*made),
-        ABSENT if shown is None else label_mask(*shown),
-    )
-
-
-def _result(store: Store, item: AnsweredItem, labels: _Labels, grid: Grid) -> KnownTruthResult:
-    own = None if labels.own is None else _overlap(store, item, labels.own, labels.truth, grid)
+def _result(objects: ObjectStore, known: KnownItem) -> KnownTruthResult:
+    own = None if known.own is None else _overlap(objects, known, known.own)
+    item = known.item
     return KnownTruthResult(
         reader=item.reader,
         case_id=item.case_id,
         structure=item.structure,
         verdict=item.verdict,
         dsc=None if own is None else own.dsc,
-        shown_dsc=_overlap(store, item, labels.shown, labels.truth, grid).dsc,
+        shown_dsc=_overlap(objects, known, known.shown).dsc,
         is_absent_right=own is not None and own.dsc is None,
         truth=item.truth or "",
         set_name=item.set_name,
@@ -250,9 +195,7 @@ def _result(store: Store, item: AnsweredItem, labels: _Labels, grid: Grid) -> Kn
     )
 
 
-def _overlap(
-    store: Store, item: AnsweredItem, tested: LabelMask, truth: LabelMask, grid: Grid
-) -> Overlap:
-    masks = paired_crops(store.objects, tested, truth, grid.ras_shape)
-    tolerance_mm = load_metric_settings()[item.structure].mm
-    return compare_masks(*masks, spacing_mm=grid.ras_spacing_mm, tolerance_mm=tolerance_mm)
+def _overlap(objects: ObjectStore, known: KnownItem, tested: LabelMask) -> Overlap:
+    masks = paired_crops(objects, tested, known.truth, known.grid.ras_shape)
+    tolerance_mm = load_metric_settings()[known.item.structure].mm
+    return compare_masks(*masks, spacing_mm=known.grid.ras_spacing_mm, tolerance_mm=tolerance_mm)

@@ -47,12 +47,13 @@ def shared_readings(connection: Connection, *, limit: int) -> list[SharedReading
     grids = case_grids(connection, _cases(found))
     return [
         SharedReading(
-            *key,
-            one.name,
-            other.name,
-            labels[one][key].mask,
-            labels[other][key].mask,
-            grids[key[0]],
+            case_id=key[0],
+            structure=key[1],
+            first=one.name,
+            second=other.name,
+            first_mask=labels[one][key].mask,
+            second_mask=labels[other][key].mask,
+            grid=grids[key[0]],
         )
         for key, one, other in found
     ]
