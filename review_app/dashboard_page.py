@@ -85,8 +85,9 @@ def _structures(figures: DeskFigures) -> None:
         },
         x="structure",
         y=["judged", "left"],
-        x_label="items",
-        y_label="",
+        x_label="",
+        y_label="items",
+        sort=False,
         horizontal=True,
         stack=True,
         color=["#2e8ab8", "#c9d3da"],
@@ -110,7 +111,7 @@ def _readers(figures: DeskFigures) -> None:
         return
     st.bar_chart(
         {
-            "day": [one.day for one in figures.days],
+            "day": [one.day.isoformat() for one in figures.days],
             "verdicts": [one.verdicts for one in figures.days],
             "reader": [one.reader for one in figures.days],
         },
@@ -146,8 +147,8 @@ def _datasets(figures: DeskFigures) -> None:
 def _agreement(here: Desk) -> None:
     st.html(
         '<h3 class="part">Agreement of readers</h3><p class="soft">Dice of what two readers drew '
-        f"without seeing the AI's mask; at most {_MOST_SHARED} items a pair. `atlasloop agreement` "
-        "gives intervals and surfaces.</p>"
+        f"without seeing the AI's mask; at most {_MOST_SHARED} items a pair. "
+        "<code>atlasloop agreement</code> gives intervals and surfaces.</p>"
     )
     st.button("Compare now", key="compare-readers", on_click=_compare, args=(here,))
     pairs: list[PairAgreement] | str | None = st.session_state.get(_AGREEMENT)

@@ -113,8 +113,8 @@ def remaining(figures: DeskFigures) -> Remaining:
         f"{items} items are left: about {hours.median:.1f} hours of active work, "
         f"{hours.low:.1f} to {hours.high:.1f} from quartile to quartile. Open items times median "
         f"minutes; {own} of {need} structures have {FEWEST} timed verdicts and use their own, the "
-        f"others the median of all {whole.n}. What comes first in the queue is harder than what "
-        "comes last, so this is rather too long.",
+        f"others the median of all {whole.n}. The queue's head was probably harder than its tail "
+        "will be.",
     )
 
 

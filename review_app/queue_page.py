@@ -50,9 +50,12 @@ def show_queue(here: Desk) -> None:
 def _progress(page: QueuePage) -> None:
     done = progress(page)
     ranked = f"{page.ranked_at:%Y-%m-%d %H:%M} UTC" if page.ranked_at else "never"
-    st.progress(done.share, text=f"{done.words}. Ranked {ranked}.")
-    if page.readings:
-        st.info(f"{page.readings} structures wait for an independent reading by you.")
+    waiting = (
+        f" {page.readings} structures wait for an independent reading by you."
+        if page.readings
+        else ""
+    )
+    st.progress(done.share, text=f"{done.words}. Ranked {ranked}.{waiting}")
 
 
 def _cases(blocks: Sequence[CaseBlock], here: Desk, *, number: int) -> None:
@@ -64,10 +67,7 @@ def _cases(blocks: Sequence[CaseBlock], here: Desk, *, number: int) -> None:
     first = next((line for line in lines if line.can_open), None)
     for place, block in enumerate(blocks, number):
         with st.container(key=f"ct-{block.case_id}"):
-            st.html(
-                f'<div class="ct">{place}. <code>{html.escape(block.case_id)}</code> '
-                f'<span class="soft">{html.escape(block.summary)}</span></div>'
-            )
+            _case_head(block, place)
             _case(block, here, first)
 
 
@@ -86,14 +86,24 @@ def _case(block: CaseBlock, here: Desk, first: QueueLine | None) -> None:
             kwargs={"case": line.case_id, "structure": line.structure},
             width="stretch",
         )
+
+
+def _case_head(block: CaseBlock, place: int) -> None:
+    words, action = st.columns([12, 1.1], vertical_alignment="bottom")
+    words.html(
+        f'<div class="ct"><b>{place}.</b> <code>{html.escape(block.case_id)}</code> '
+        f'<span class="soft">{html.escape(block.summary)}</span></div>'
+    )
     rest = len(block.lines) - _SHOWN
     if rest > 0:
-        st.button(
-            "Fewer" if is_whole else f"{rest} more of this CT",
+        is_whole = st.session_state.get(_whole_key(block.case_id), False)
+        action.button(
+            "Fewer" if is_whole else f"{rest} more",
             key=f"more-{block.case_id}",
             type="tertiary",
             on_click=_toggle,
             args=(block.case_id,),
+            width="stretch",
         )
 
 
