@@ -111,7 +111,7 @@ def _readers(figures: DeskFigures) -> None:
         return
     st.bar_chart(
         {
-            "day": [one.day.isoformat() for one in figures.days],
+            "day": [one.day for one in figures.days],
             "verdicts": [one.verdicts for one in figures.days],
             "reader": [one.reader for one in figures.days],
         },
