@@ -26,7 +26,7 @@ from benchmarks.synthetic_index import fill_index
 from configs.taxonomy import load_taxonomy
 from flows.init import init
 from review_app.slice_picture import Contour, MaskCrop, SliceView, slice_png
-from review_app.view_models import progress, queue_lines, structure_lines
+from review_app.view_models import case_blocks, progress, structure_lines
 from storage.grid import Grid
 from storage.open_readings import open_readings
 from storage.review_case import read_case
@@ -106,7 +106,7 @@ def filled(root: Path, items: int) -> Store:
 def acts(store: Store) -> dict[str, Callable[[], object]]:
     """Return what is timed, by name."""
     taxonomy = load_taxonomy()
-    last = store_size(store) * 4 // 5 // LIMIT * LIMIT - LIMIT
+    last = store_size(store) // STRUCTURES_A_CASE * 4 // 5 - LIMIT
 
     def queue(offset: int = 0, **changes: object) -> Callable[[], object]:
         wanted = QueueFilter(**changes)  # pyright: ignore[reportArgumentType]
@@ -116,7 +116,7 @@ def acts(store: Store) -> dict[str, Callable[[], object]]:
                 page = queue_page(
                     connection, wanted, reader="r1", now=NOW, limit=LIMIT, offset=offset
                 )
-            return queue_lines(page, taxonomy), progress(page)
+            return case_blocks(page, taxonomy), progress(page)
 
         return act
 
@@ -133,7 +133,7 @@ def acts(store: Store) -> dict[str, Callable[[], object]]:
         "queue, one structure": queue(structures=("liver",)),
         "queue, text in the reason": queue(reason="by 0.42"),
         "queue, done items": queue(statuses=("done",)),
-        "queue, a late page": queue(max(0, last - 1200)),
+        "queue, a late page": queue(max(0, last - 48)),
         "case page, 25 structures": case,
         "reading list": readings,
         **pictures(),

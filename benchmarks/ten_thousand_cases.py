@@ -6,7 +6,7 @@ The index is filled by SQL: half of the cases closed by the committee with 32 st
 voters each, 200 leased by a living worker, 50 failed, and a queue over the closed ones. Timed from
 opening the database file: `status`, the next lease (of a run that has all cases before it, and of
 one that has only the last), prolonging a lease, the list of unfinished cases with which a run
-begins, and the queue page.
+begins, the queue page, and the figures of the progress page.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from configs.taxonomy import load_taxonomy
 from flows.init import init
 from flows.status import status
 from storage.cases import unfinished_cases
+from storage.desk_figures import desk_figures
 from storage.leases import at_work, end_leases, lease_case, lease_next
 from storage.review_queue import QueueFilter, queue_page
 from storage.store import Store
@@ -108,7 +109,11 @@ def acts(store: Store) -> dict[str, Callable[[], object]]:
 
     def page() -> object:
         with store.read() as connection:
-            return queue_page(connection, QueueFilter(), reader="r1", now=NOW, limit=12, offset=0)
+            return queue_page(connection, QueueFilter(), reader="r1", now=NOW, limit=8, offset=0)
+
+    def figures() -> object:
+        with store.read() as connection:
+            return desk_figures(connection, now=NOW)
 
     return {
         "status": lambda: status(store),
@@ -118,6 +123,7 @@ def acts(store: Store) -> dict[str, Callable[[], object]]:
         "give leases back": lambda: end_leases(store, "r-asks"),
         "list the unfinished cases": list_unfinished,
         "queue page": page,
+        "progress page": figures,
     }
 
 

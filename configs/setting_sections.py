@@ -252,6 +252,7 @@ class ReviewSettings(_Section):
         autosave_s: How far a draft may lag behind what was drawn.
         editor_keys: Keys of the editor's actions, such as ``{"undo" = "Ctrl+Z"}``, where they
             are not to be the default; ``?`` in the editor shows all.
+        page_size: CTs on a page of the queue.
     """
 
     reader: str = ""
@@ -265,7 +266,7 @@ class ReviewSettings(_Section):
     region_side: int = Field(default=200, ge=32, le=320)
     region_cache_gb: float = Field(default=20.0, gt=0)
     autosave_s: float = Field(default=5.0, gt=0, le=10)
-    page_size: int = Field(default=12, ge=1, le=100)
+    page_size: int = Field(default=8, ge=1, le=100)
     four_eyes: bool = False
     returned_hours: float = Field(default=48.0, ge=0)
     keys: ReviewKeys = ReviewKeys()

@@ -11,10 +11,7 @@ from flows.agreement import PairAgreement
 from flows.output_file import replacing
 from model.agreement import CaseAgreement
 from model.agreement_report import KindAgreement, Share, Spread, StructureAgreement
-
-Cell = str | int | float | bool | None
-
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+from storage.csv_cells import Cell, inert
 
 _CASE_COLUMNS = (
     *("tested", "reference", "kind", "structure", "case_id", "patient_id", "role"),
@@ -53,13 +50,6 @@ def write_agreement_csv(path: Path, pairs: Sequence[PairAgreement]) -> None:
     write_rows(path, _CASE_COLUMNS, (row for pair in pairs for row in _case_rows(pair)))
     rows = (row for pair in pairs for row in _structure_rows(pair))
     write_rows(structures_path(path), _STRUCTURE_COLUMNS, rows)
-
-
-def inert(cell: Cell) -> Cell:
-    """Return a cell that no spreadsheet runs as a formula."""
-    if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS):
-        return f"'{cell}"
-    return cell
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from configs.errors import UsageError
 from flows.boundary import guarded
 from flows.cli_options import (
     HERE,
@@ -102,10 +103,35 @@ def assign(
         int | None,
         typer.Option("--random", min=1, help="So many cases that are new to the reader."),
     ] = None,
+    known_truth: Annotated[
+        str | None,
+        typer.Option(
+            "--known-truth",
+            help="Judge blind what this source knows: dataset:NAME or reader:NAME/independent.",
+        ),
+    ] = None,
+    set_name: Annotated[
+        str | None,
+        typer.Option("--set", help="A qualification set; with --known-truth a new one."),
+    ] = None,
+    least_dsc: Annotated[
+        float, typer.Option(help="Of a new set: passed from this overlap on.")
+    ] = 0.8,
+    least_share: Annotated[
+        float, typer.Option(help="Of a new set: qualified from this share of items on.")
+    ] = 0.8,
+    decoys: Annotated[
+        int | None,
+        typer.Option(min=0, help="Worst items among the blind ones; as many when left out."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice of cases.")] = 0,
     acting: ActingOption = None,
     workspace: WorkspaceOption = HERE,
     *,
+    audit: Annotated[
+        bool,
+        typer.Option("--audit", help="Judge random items of the queue blind, --random of them."),
+    ] = False,
     allow_seen: Annotated[
         bool,
         typer.Option("--allow-seen", help="Also what the reader saw with the AI's mask."),
@@ -115,14 +141,40 @@ def assign(
 ) -> None:
     """Give a reader cases to draw without the AI's mask; assigning again is a second reading.
 
+    With --audit, --known-truth or --set: items on the queue page, judged with the AI's mask but
+    without being told why they were chosen.
+
     Example: atlasloop assign --reader anna --structure liver --structure spleen --random 17
     """
     from flows.agreement_tables import print_assignments
     from flows.assign import AssignRequest, open_readings
     from flows.assign import assign as run
+    from flows.blind import BlindRequest, assign_blindly, blind_counts
+    from flows.blind_reports import print_blind, print_blind_counts
 
     store = open_store(workspace)
+    if audit or known_truth or set_name:
+        if audit and (known_truth or set_name):
+            raise UsageError("an audit draws what nobody knows; give --known-truth and --set apart")
+        if reader is None or case:
+            raise UsageError("a blind assignment needs --reader and draws its items: no --case")
+        wanted = BlindRequest(
+            reader=reader,
+            random=random,
+            decoys=decoys,
+            seed=seed,
+            structures=tuple(structure or ()),
+            known_truth=known_truth,
+            set_name=set_name,
+            least_dsc=least_dsc,
+            least_share=least_share,
+        )
+        given = assign_blindly(store, wanted)
+        (print_json if as_json else print_blind)(given)
+        return
     if list_open:
+        if not as_json:
+            print_blind_counts(blind_counts(store, reader))
         title, shown = "Open readings", open_readings(store, reader)
     else:
         request = AssignRequest(
@@ -166,6 +218,10 @@ def agreement(
     seed: Annotated[int, typer.Option(min=0, help="Of the intervals' draws.")] = 0,
     workspace: WorkspaceOption = HERE,
     *,
+    known_truth: Annotated[
+        bool,
+        typer.Option("--known-truth", help="Readers on items whose truth they were not told."),
+    ] = False,
     list_sources: Annotated[
         bool, typer.Option("--list", help="Only show what can be compared.")
     ] = False,
@@ -183,6 +239,12 @@ def agreement(
     from storage.label_sources import known_sources
 
     store = open_store(workspace)
+    if known_truth:
+        from flows.known_truth import known_truth_results, print_known_truth
+
+        results = known_truth_results(store)
+        (print_json if as_json else print_known_truth)(results)
+        return
     if list_sources or between is None:
         sources = known_sources(store)
         if as_json:
@@ -209,3 +271,22 @@ def agreement(
         write_agreement_csv(csv, pairs)
     if plot is not None:
         write_agreement_plot(plot, pairs)
+
+
+@commands.command()
+@guarded
+def qualify(
+    name: Annotated[str | None, typer.Argument(help="One set; all when left out.")] = None,
+    reader: Annotated[str | None, typer.Option("--reader", help="One reader.")] = None,
+    workspace: WorkspaceOption = HERE,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show who passed which qualification set; `assign --known-truth --set` makes and gives them.
+
+    Example: atlasloop qualify starters --reader anna
+    """
+    from flows.known_truth import print_qualifications, qualifications
+
+    rows = qualifications(open_store(workspace), name, reader=reader)
+    (print_json if as_json else print_qualifications)(rows)

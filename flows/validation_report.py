@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from configs.metrics import load_metric_settings
-from flows.agreement_csv import Cell, case_status, write_rows
+from flows.agreement_csv import case_status, write_rows
 from flows.agreement_tables import interval_words, print_overlap, share_words
 from flows.output_file import replacing
 from flows.tables import print_line, print_table, warn
@@ -16,6 +16,7 @@ from flows.validate import Validation
 from model.agreement_report import Share
 from model.cluster_bootstrap import DRAWS
 from model.lesion_curve import INTERVALS, LesionCurve, OperatingPoint, Rate
+from storage.csv_cells import Cell
 
 SCHEMA = 1
 _CASE_COLUMNS = (

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import streamlit as st
 
 from configs.errors import AtlasLoopError
+from review_app.protocol_panel import shown_protocol
 from review_app.session import Desk, go_to, note_error, note_success, seat, utc_now
 from review_app.view_models import VERDICT_WORDS, StructureLine, needs_renewal, next_line
 from storage.claims import claim_items, release_claims
@@ -64,6 +65,7 @@ def give(
         voxels_changed=answer.voxels_changed,
         verified=here.verified,
         restores=answer.restores,
+        protocol=shown_protocol(here, case_id, line.structure),
     )
     try:
         give_verdict(here.store, verdict, now=now)

@@ -16,6 +16,7 @@ from review_app.case_scene import region_of, scene_of
 from review_app.correction_panel import show_correction
 from review_app.edit_conflict import show_conflict, stale_draft
 from review_app.editor_panel import is_built, is_editing, show_editor, show_pending
+from review_app.protocol_panel import show_protocol
 from review_app.session import Desk, Display, go_to, seat, utc_now
 from review_app.style import swatch
 from review_app.view_models import (
@@ -25,6 +26,7 @@ from review_app.view_models import (
     next_line,
     structure_lines,
     to_claim,
+    until_words,
     with_claims,
 )
 from review_app.viewer import show_slices
@@ -133,7 +135,7 @@ def _panel(
     st.html(
         f'<h2 class="item">{swatch(line.rgb)}{html.escape(line.display)}</h2>'
         f'<p class="soft">case <code>{html.escape(case_id)}</code>, {spacing} mm, '
-        f"{html.escape(line.state)}</p>"
+        f"{html.escape(line.state)}{until_words(case.held_until.get(line.structure))}</p>"
         + (f'<p class="why"><b>Why:</b> {html.escape(line.reason)}</p>' if line.reason else "")
     )
     is_current = display.base_version == line.base_version
@@ -143,6 +145,7 @@ def _panel(
         _unclaimed(here, case_id, line)
     show_approval(here, case, line)
     _verdicts(here, case_id, lines, line, can_judge=is_current and line.can_judge)
+    show_protocol(here, case_id, line.structure)
     if is_editing(here) and line.can_judge:
         show_pending(here, case, line, lines)
         show_correction(here, case, line, display, lines)

@@ -9,6 +9,7 @@ import streamlit as st
 from configs.errors import AtlasLoopError
 from review_app.case_actions import leave_case
 from review_app.case_page import show_case
+from review_app.dashboard_page import show_dashboard
 from review_app.queue_page import show_queue
 from review_app.readings_page import show_readings
 from review_app.session import Desk, desk, go_to, seat
@@ -20,9 +21,15 @@ _VIEWS = {
     "case": show_case,
     "readings": show_readings,
     "versions": show_versions,
+    "dashboard": show_dashboard,
 }
 _OF_A_CASE = ("case", "versions")
-_TITLES = {"queue": "Queue", "case": "Case", "readings": "Independent reading"}
+_TITLES = {
+    "queue": "Queue",
+    "case": "Case",
+    "readings": "Independent reading",
+    "dashboard": "Progress",
+}
 
 
 def main() -> None:
@@ -44,7 +51,7 @@ def main() -> None:
 def _bar(here: Desk, view: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="bar"):
         st.html('<span class="brand">AtlasLoop review</span>', width="content")
-        for name in ("queue", "readings"):
+        for name in ("queue", "readings", "dashboard"):
             st.button(
                 _TITLES[name],
                 key=f"go-{name}",

@@ -1,4 +1,4 @@
-"""The queue page: filters, progress, and what probably needs a look, worst first."""
+"""The queue page: filters, progress, and what probably needs a look, CT by CT, worst first."""
 
 from __future__ import annotations
 
@@ -11,28 +11,25 @@ from configs.taxonomy import load_taxonomy
 from review_app.desk_panel import show_desk
 from review_app.editor_panel import is_built
 from review_app.prefetch import prefetch_after
+from review_app.queue_filters import know_datasets, show_filters
 from review_app.session import Desk, go_to, utc_now
 from review_app.style import swatch
-from review_app.view_models import (
-    KIND_WORDS,
-    STATUS_WORDS,
-    QueueLine,
-    filtered_structures,
-    progress,
-    queue_lines,
-)
+from review_app.view_models import CaseBlock, QueueLine, case_blocks, progress
 from storage.desk_work import desk_work
-from storage.review_queue import STATUSES, QueueFilter, QueuePage, queue_page
+from storage.review_queue import QueuePage, queue_page
+
+_SHOWN = 3
+"""Rows of a CT before the reader asks for all."""
 
 _HEAD = (
-    '<div class="line head"><span class="num">#</span><span>Structure</span><span>Case</span>'
-    '<span>Kind</span><span class="num">Risk</span><span>Why</span><span>State</span></div>'
+    '<div class="line head"><span>Structure</span>'
+    '<span>Kind</span><span class="num">Score</span><span>Why</span><span>State</span></div>'
 )
 
 
 def show_queue(here: Desk) -> None:
     """Draw the page; one read of the database."""
-    wanted = _filters()
+    wanted = show_filters()
     size = here.settings.page_size
     number = max(1, int(st.session_state.get("page-number", 1)))
     with here.store.read() as connection:
@@ -46,6 +43,7 @@ def show_queue(here: Desk) -> None:
         )
         four_eyes = here.settings.four_eyes
         work = desk_work(connection, reader=here.reader, four_eyes=four_eyes, limit=size)
+    know_datasets(page.datasets)
     if show_desk(here, work):
         return
     if page.ranked_at is None:
@@ -54,75 +52,38 @@ def show_queue(here: Desk) -> None:
     if is_built():
         prefetch_after(here, None)
     _progress(page)
-    lines = queue_lines(page, load_taxonomy())
-    _table(lines, here)
-    _pager(page.matching, size, number, shown=len(lines))
-
-
-def _filters() -> QueueFilter:
-    taxonomy = load_taxonomy()
-    columns = st.columns([2.2, 1.6, 2.2, 1.4, 3.2], vertical_alignment="bottom")
-    structures = columns[0].multiselect(
-        "Structures",
-        taxonomy.names,
-        format_func=lambda name: taxonomy[name].display,
-        placeholder="All",
-        key="filter-structures",
-        on_change=_first_page,
-    )
-    groups = columns[1].multiselect(
-        "Groups",
-        ["organ", "tumor", "cyst"],
-        placeholder="All",
-        key="filter-groups",
-        on_change=_first_page,
-    )
-    reason = columns[2].text_input(
-        "Reason contains", key="filter-reason", placeholder="Any", on_change=_first_page
-    )
-    kind = columns[3].selectbox(
-        "Kind",
-        [None, *KIND_WORDS],
-        format_func=lambda name: "Both" if name is None else KIND_WORDS[name],
-        key="filter-kind",
-        on_change=_first_page,
-    )
-    statuses = columns[4].pills(
-        "State",
-        STATUSES,
-        selection_mode="multi",
-        default=["open", "mine", "deferred"],
-        format_func=lambda name: STATUS_WORDS[name],
-        key="filter-status",
-        on_change=_first_page,
-    )
-    return QueueFilter(
-        structures=filtered_structures(taxonomy, structures, groups),
-        statuses=tuple(statuses),
-        kind=kind,
-        reason=reason,
-    )
-
-
-def _first_page() -> None:
-    st.session_state["page-number"] = 1
+    first = (number - 1) * size + 1
+    _cases(case_blocks(page, load_taxonomy()), here, number=first)
+    _pager(page, number, first=first)
 
 
 def _progress(page: QueuePage) -> None:
     done = progress(page)
     ranked = f"{page.ranked_at:%Y-%m-%d %H:%M} UTC" if page.ranked_at else "never"
-    st.progress(done.share, text=f"{done.words}. Ranked {ranked}.")
-    if page.readings:
-        st.info(f"{page.readings} structures wait for an independent reading by you.")
+    waiting = (
+        f" {page.readings} structures wait for an independent reading by you."
+        if page.readings
+        else ""
+    )
+    st.progress(done.share, text=f"{done.words}. Ranked {ranked}.{waiting}")
 
 
-def _table(lines: Sequence[QueueLine], here: Desk) -> None:
-    if not lines:
+def _cases(blocks: Sequence[CaseBlock], here: Desk, *, number: int) -> None:
+    if not blocks:
         st.info("Nothing waits under these filters.")
         return
     st.columns([12, 1.1])[0].html(_HEAD)
+    lines = [line for block in blocks for line in block.lines]
     first = next((line for line in lines if line.can_open), None)
-    for line in lines:
+    for place, block in enumerate(blocks, number):
+        with st.container(key=f"ct-{block.case_id}"):
+            _case_head(block, place)
+            _case(block, here, first)
+
+
+def _case(block: CaseBlock, here: Desk, first: QueueLine | None) -> None:
+    is_whole = st.session_state.get(_whole_key(block.case_id), False)
+    for line in block.lines if is_whole else block.lines[:_SHOWN]:
         words, action = st.columns([12, 1.1], vertical_alignment="center")
         words.html(_row(line))
         action.button(
@@ -137,11 +98,37 @@ def _table(lines: Sequence[QueueLine], here: Desk) -> None:
         )
 
 
+def _case_head(block: CaseBlock, place: int) -> None:
+    words, action = st.columns([12, 1.1], vertical_alignment="bottom")
+    words.html(
+        f'<div class="ct"><b>{place}.</b> <code>{html.escape(block.case_id)}</code> '
+        f'<span class="soft">{html.escape(block.summary)}</span></div>'
+    )
+    rest = len(block.lines) - _SHOWN
+    if rest > 0:
+        is_whole = st.session_state.get(_whole_key(block.case_id), False)
+        action.button(
+            "Fewer" if is_whole else f"{rest} more",
+            key=f"more-{block.case_id}",
+            type="tertiary",
+            on_click=_toggle,
+            args=(block.case_id,),
+            width="stretch",
+        )
+
+
+def _whole_key(case_id: str) -> str:
+    return f"whole-{case_id}"
+
+
+def _toggle(case_id: str) -> None:
+    key = _whole_key(case_id)
+    st.session_state[key] = not st.session_state.get(key, False)
+
+
 def _row(line: QueueLine) -> str:
     cells = (
-        f'<span class="num">{line.position}</span>',
         f"<span>{swatch(line.rgb)}{html.escape(line.display)}</span>",
-        f"<code>{html.escape(line.case_id)}</code>",
         f"<span>{html.escape(line.kind)}</span>",
         f'<span class="num">{line.risk}</span>',
         f"<span>{html.escape(line.reason)}</span>",
@@ -150,19 +137,16 @@ def _row(line: QueueLine) -> str:
     return f'<div class="line">{"".join(cells)}</div>'
 
 
-def _pager(matching: int, size: int, number: int, *, shown: int) -> None:
-    first = (number - 1) * size + 1
+def _pager(page: QueuePage, number: int, *, first: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="pager"):
         st.button("Previous", key="previous", disabled=number == 1, on_click=_turn, args=(-1,))
-        st.button(
-            "Next",
-            key="next",
-            disabled=first + shown > matching,
-            on_click=_turn,
-            args=(1,),
-        )
-        if shown:
-            st.html(f'<span class="soft">{first} to {first + shown - 1} of {matching}</span>')
+        st.button("Next", key="next", disabled=not page.has_more, on_click=_turn, args=(1,))
+        if page.cases:
+            last = first + len(page.cases) - 1
+            st.html(
+                f'<span class="soft">CTs {first} to {last}; {page.matching} structures under these '
+                "filters</span>"
+            )
 
 
 def _turn(step: int) -> None:

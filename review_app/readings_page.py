@@ -11,6 +11,7 @@ from configs.errors import AtlasLoopError, UsageError
 from configs.taxonomy import load_taxonomy
 from review_app.case_images import ct_of
 from review_app.downloads import GRANTS
+from review_app.protocol_panel import show_protocol, shown_protocol
 from review_app.session import Desk, note_error, note_success, seat, utc_now
 from review_app.style import swatch
 from review_app.view_models import VERDICT_WORDS
@@ -80,6 +81,7 @@ def _panel(here: Desk, listed: ReadingList, chosen: OpenReading, case: CaseRow) 
         f'<p class="soft">case <code>{html.escape(case.case_id)}</code>. Draw it from scratch; '
         "nothing of the AI is shown, so that your reading can be compared with it.</p>"
     )
+    show_protocol(here, chosen.case_id, chosen.structure)
     _list(listed, chosen)
     grid = open_case(case, here.store.settings.intake).grid
     st.html(_links(here, case, chosen, grid))
@@ -186,6 +188,7 @@ def _give(here: Desk, chosen: OpenReading, kind: VerdictKind, mask: LabelMask | 
         reading="independent",
         mask=mask,
         verified=here.verified,
+        protocol=shown_protocol(here, chosen.case_id, chosen.structure),
     )
     try:
         give_verdict(here.store, verdict, now=now)

@@ -11,9 +11,12 @@ STYLE = """<style>
 .brand { font-weight: 600; font-size: 1.05rem; white-space: nowrap; }
 .who { float: right; opacity: .8; font-size: .9rem; white-space: nowrap; }
 .st-key-bar { border-bottom: 1px solid #8884; padding-bottom: .3rem; }
-.line { display: grid; grid-template-columns: 1.8rem 11.5rem 8.4rem 6.6rem 2.6rem 1fr 10rem;
+.line { display: grid; grid-template-columns: 13.5rem 6.8rem 2.8rem 1fr 12rem;
   gap: .6rem; align-items: center; font-size: .9rem; line-height: 1.3; }
 .line.head { font-size: .8rem; opacity: .7; border-bottom: 1px solid #8884; }
+.ct { border-top: 1px solid #8883; padding-top: .25rem; font-size: .9rem; }
+[class*="st-key-ct-"] { gap: .15rem !important; }
+[class*="st-key-ct-"] .stButton button { min-height: 2rem; padding: .1rem .6rem; }
 .line .num { text-align: right; font-variant-numeric: tabular-nums; }
 .swatch { display: inline-block; width: .75rem; height: .75rem; margin-right: .45rem;
   border-radius: 2px; border: 1px solid #8886; vertical-align: -.06rem; }
@@ -23,7 +26,13 @@ STYLE = """<style>
 .soft { opacity: .75; font-size: .85rem; }
 .links a { margin-right: 1rem; font-size: .9rem; }
 .figures td { font-size: .9rem; padding: .1rem 1rem .1rem 0; border: 0; }
+h3.part { font-size: 1rem; margin: .6rem 0 .1rem; padding: 0; }
 h2.item { font-size: 1.25rem; margin: 0; padding: 0; }
+.protocol { font-size: .88rem; line-height: 1.35; }
+.protocol h4 { font-size: .9rem; margin: .5rem 0 .1rem; padding: 0; }
+.protocol li { font-size: .88rem; }
+.protocol ul { margin: 0; padding-left: 1.1rem; }
+.protocol img { width: 100%; max-width: 30rem; border: 1px solid #8884; border-radius: 3px; }
 .stImage img { background: #000; border-radius: 3px; }
 </style>"""
 

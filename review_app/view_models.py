@@ -9,7 +9,7 @@ from typing import Literal
 
 from configs.taxonomy import Structure, Taxonomy
 from storage.review_case import JudgedVerdict, ReviewCase
-from storage.review_queue import QueuePage, ReviewItem, Status
+from storage.review_queue import QueuedCase, QueuePage, ReviewItem, Status
 from storage.verdicts import TAGS
 
 Plane = Literal["axial", "coronal", "sagittal"]
@@ -46,6 +46,8 @@ TAG_WORDS: Mapping[str, str] = {tag: tag.replace("_", " ") for tag in TAGS}
 
 KIND_WORDS = {"present": "drawn", "possibly_missed": "possibly missed"}
 
+UNTOLD = "not told before your verdict"
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -62,18 +64,34 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class QueueLine:
-    """One row of the queue page."""
+    """One row of the queue page.
+
+    It has no rank: a rank that is missing between two others would tell which one a blind item has.
+    """
 
     case_id: str
     structure: str
     display: str
     rgb: tuple[int, int, int]
-    position: int
     kind: str
     risk: str
     reason: str
     status: str
     can_open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CaseBlock:
+    """One CT of the queue page with its rows.
+
+    Attributes:
+        summary: How many items, the worst score, where the CT is from.
+        lines: Worst first.
+    """
+
+    case_id: str
+    summary: str
+    lines: tuple[QueueLine, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +105,7 @@ class StructureLine:
         base_version: What a verdict given now is about.
         can_judge: This reader holds it.
         can_claim: Nobody else holds it.
+        is_blind: The reader is not told why it was chosen, nor what others said.
     """
 
     structure: str
@@ -98,6 +117,7 @@ class StructureLine:
     base_version: str
     can_judge: bool
     can_claim: bool
+    is_blind: bool = False
 
     @property
     def is_waiting(self) -> bool:
@@ -155,9 +175,16 @@ def filtered_structures(
     )
 
 
-def queue_lines(page: QueuePage, taxonomy: Taxonomy) -> list[QueueLine]:
-    """Return the rows of the queue page."""
-    return [_queue_line(item, taxonomy[item.structure]) for item in page.items]
+def case_blocks(page: QueuePage, taxonomy: Taxonomy) -> list[CaseBlock]:
+    """Return the CTs of the queue page, each with its rows."""
+    return [
+        CaseBlock(
+            case.case_id,
+            _summary(case),
+            tuple(_queue_line(item, taxonomy[item.structure]) for item in case.items),
+        )
+        for case in page.cases
+    ]
 
 
 def structure_lines(case: ReviewCase, taxonomy: Taxonomy) -> list[StructureLine]:
@@ -188,7 +215,7 @@ def to_claim(lines: Iterable[StructureLine]) -> list[str]:
 def with_claims(case: ReviewCase, held_until: Mapping[str, datetime], *, reader: str) -> ReviewCase:
     """Return the case as it stands after this reader's claims, without reading it again."""
     items = tuple(
-        replace(item, status="mine", holder=reader)
+        replace(item, status="mine", holder=reader, held_until=held_until[item.structure])
         if item.structure in held_until and _is_free(item)
         else item
         for item in case.items
@@ -269,15 +296,15 @@ def _queue_line(item: ReviewItem, structure: Structure) -> QueueLine:
         structure=item.structure,
         display=structure.display,
         rgb=structure.rgb,
-        position=item.position,
         kind=KIND_WORDS.get(item.kind, item.kind),
-        risk=f"{item.risk:.2f}",
-        reason=item.reason,
+        risk="-" if item.risk is None else f"{item.risk:.2f}",
+        reason=UNTOLD if item.is_blind else item.reason,
         status=_state(
             item.status,
             item.holder,
             _judged(item.verdict, item.verdict_by, _decided("returned", item.returned_by)),
-        ),
+        )
+        + until_words(item.held_until if item.status in ("mine", "held") else None),
         can_open=item.status != "held",
     )
 
@@ -287,23 +314,29 @@ def _structure_line(
 ) -> StructureLine:
     name = structure.name
     given = case.verdicts.get(name)
-    judged = (
-        _judged(given.verdict, given.reader, _decided(given.state, given.decided_by))
-        if given
-        else ""
-    )
-    state = _state(item.status if item else None, item.holder if item else None, judged)
+    state = _state(item.status if item else None, item.holder if item else None, _last(item, given))
     return StructureLine(
         structure=name,
         display=structure.display,
         rgb=structure.rgb,
         status=item.status if item else None,
-        reason=item.reason if item else "",
+        reason=_reason(item),
         state=state,
         base_version=case.bases[name][0],
         can_judge=name in case.held_until,
         can_claim=item is None or item.status != "held",
+        is_blind=item is not None and item.is_blind,
     )
+
+
+def _last(item: ReviewItem | None, given: JudgedVerdict | None) -> str:
+    """Return the last verdict in words; the item knows of this reader's own checks, too."""
+    told = None if item is None else (item.verdict, item.verdict_by)
+    if given is not None and told in (None, (given.verdict, given.reader)):
+        return _judged(given.verdict, given.reader, _decided(given.state, given.decided_by))
+    if item is None:
+        return ""
+    return _judged(item.verdict, item.verdict_by, _decided("returned", item.returned_by))
 
 
 def _judged(verdict: str | None, reader: str | None, decided: str) -> str:
@@ -312,6 +345,28 @@ def _judged(verdict: str | None, reader: str | None, decided: str) -> str:
 
 def _decided(outcome: str, reviewer: str | None) -> str:
     return f", {outcome} by {reviewer}" if reviewer else ""
+
+
+def _reason(item: ReviewItem | None) -> str:
+    if item is None:
+        return ""
+    return UNTOLD if item.is_blind else item.reason
+
+
+def until_words(held_until: datetime | None) -> str:
+    """Return until when a claim holds, to stand behind a state; empty without a claim."""
+    return "" if held_until is None else f" until {held_until:%H:%M} UTC"
+
+
+def _summary(case: QueuedCase) -> str:
+    count = len(case.items)
+    parts = [f"{count} structure{'s' if count > 1 else ''}"]
+    risks = [item.risk for item in case.items if item.risk is not None]
+    if risks:
+        parts.append(f"highest score {max(risks):.2f}")
+    if case.datasets:
+        parts.append(f"from {', '.join(case.datasets)}")
+    return ", ".join(parts)
 
 
 def _state(status: Status | None, holder: str | None, judged: str) -> str:

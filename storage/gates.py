@@ -99,7 +99,8 @@ def has_labels_since_gate(connection: Connection, *, approved_only: bool = False
     """
     row = connection.execute(
         """WITH came AS (
-               SELECT seq FROM label_versions WHERE NOT $approved_only OR reading <> 'review'
+               SELECT seq FROM label_versions
+               WHERE reading <> 'check' AND (NOT $approved_only OR reading <> 'review')
                UNION ALL
                SELECT seq FROM decisions WHERE $approved_only AND outcome = 'approved'
            )

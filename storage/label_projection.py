@@ -44,6 +44,11 @@ def _verdict_given(connection: Connection, line: JournalLine, objects: ObjectSto
         ],
     )
     _insert_versions(connection, line, source=f"reader:{data['reader']}", reading=data["reading"])
+    # Lines from before there were protocols name none.
+    if data.get("protocol") is not None:
+        connection.execute(
+            "INSERT INTO verdict_protocols VALUES (?, ?)", [line.line_hash, data["protocol"]]
+        )
 
 
 def _labels_imported(connection: Connection, line: JournalLine, objects: ObjectStore) -> None:

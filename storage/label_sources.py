@@ -272,10 +272,10 @@ def seen_with_ai(connection: Connection, reader: str) -> dict[Key, int]:
     rows = connection.execute(
         """SELECT case_id, structure, min(seq) FROM (
                SELECT case_id, structure, seq FROM verdicts
-               WHERE reader = $reader AND reading = 'review'
+               WHERE reader = $reader AND reading IN ('review', 'check')
                UNION ALL
                SELECT case_id, structure, seq FROM label_versions
-               WHERE source = 'reader:' || $reader AND reading = 'review'
+               WHERE source = 'reader:' || $reader AND reading IN ('review', 'check')
            ) GROUP BY case_id, structure""",
         {"reader": reader},
     ).fetchall()
@@ -323,7 +323,7 @@ WITH voted AS (
            CASE WHEN reading = 'independent' THEN row_number()
                 OVER (PARTITION BY source, reading, case_id, structure ORDER BY seq)
            ELSE 0 END AS reading
-    FROM label_versions WHERE NOT linked
+    FROM label_versions WHERE NOT linked AND reading <> 'check'
 ), found AS (
     SELECT 0 AS place, 'committee' AS kind, '' AS name, 0 AS reading, case_id, structure
     FROM voted WHERE member = '{CONSENSUS}'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import duckdb
@@ -16,6 +16,7 @@ from storage.grid import Grid
 from storage.labels import LabelMask, LabelVersion, bases_of, versions_of_case
 from storage.open_readings import UNREAD
 from storage.predictions import (
+    CONSENSUS,
     StoredMap,
     StoredMask,
     manifest_grid,
@@ -27,6 +28,8 @@ from storage.roles import Action, check_allowed, is_allowed, registered_roles
 from storage.store import Store
 
 Connection = duckdb.DuckDBPyConnection
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class ReviewCase:
     Attributes:
         grid: The CT's grid, to which all boxes refer.
         prediction_id: The newest prediction.
-        items: Its queued structures, worst first.
+        items: Its queued structures, worst first, and its blind ones for this reader.
         bases: Structure -> the id and mask that a verdict given now is about, for every structure
             of the taxonomy that this reader may see.
         masks: Structure -> masks of the newest prediction, the consensus first.
@@ -68,6 +71,9 @@ class ReviewCase:
         versions: Label versions of the reviews, oldest first.
         held_until: Structure -> expiry of this reader's own claim.
         may_approve: This reader's role allows to approve and return verdicts.
+
+    Of a blind structure there is the mask to judge and the members' masks, as A, B, ... in an order
+    that says nothing; no map, no verdict and no version of it.
     """
 
     case: CaseRow
@@ -100,22 +106,38 @@ def read_case(store: Store, case_id: str, *, reader: str, now: datetime) -> Revi
         prediction_id = _prediction(connection, case_id)
         hidden = _unread(connection, case_id, reader)
         visible = [name for name in load_taxonomy().names if name not in hidden]
+        items = tuple(items_of_case(connection, case_id, reader=reader, now=now))
+        blind = {item.structure for item in items if item.is_blind}
         masks = masks_of_case(connection, prediction_id)
         maps = maps_of_case(connection, prediction_id)
         versions = versions_of_case(connection, case_id)
+        untold = hidden | blind
         return ReviewCase(
             case=case,
             grid=manifest_grid(store, prediction_id, connection),
             prediction_id=prediction_id,
-            items=tuple(items_of_case(connection, case_id, reader=reader, now=now)),
+            items=items,
             bases=bases_of(connection, case_id, visible),
-            masks={name: found for name, found in masks.items() if name not in hidden},
-            maps={name: found for name, found in maps.items() if name not in hidden},
-            verdicts=_verdicts(connection, case_id, hidden, reader),
-            versions=tuple(one for one in versions if one.structure not in hidden),
+            masks={
+                name: _anonymous(found) if name in blind else found
+                for name, found in masks.items()
+                if name not in hidden
+            },
+            maps={name: found for name, found in maps.items() if name not in untold},
+            verdicts=_verdicts(connection, case_id, untold, reader),
+            versions=tuple(one for one in versions if one.structure not in untold),
             held_until=_held_until(connection, case_id, reader, now),
             may_approve=is_allowed(registered_roles(connection), reader, Action.APPROVE),
         )
+
+
+def _anonymous(masks: Sequence[StoredMask]) -> list[StoredMask]:
+    """Return the members' masks under letters, by their contents' hash; the consensus is left out.
+
+    Which member drew which mask is not to be told from one item to the next.
+    """
+    members = sorted((one for one in masks if one.member != CONSENSUS), key=lambda one: one.object)
+    return [replace(one, member=_LETTERS[place % 26]) for place, one in enumerate(members)]
 
 
 def _prediction(connection: Connection, case_id: str) -> str:

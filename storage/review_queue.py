@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
 
 import duckdb
 
+from storage.blind_items import OPEN_BLIND, RESERVED_DAYS
 from storage.open_readings import UNREAD
+from storage.queue import ranked_at
 from storage.roles import Action, check_allowed, registered_roles
 
 Connection = duckdb.DuckDBPyConnection
@@ -27,12 +29,16 @@ class QueueFilter:
         statuses: Only items in one of these states.
         kind: ``present`` or ``possibly_missed``; None for both.
         reason: Only items whose reason holds this text, in any case.
+        least_risk: Only items of this score or a higher one.
+        dataset: Only CTs of this public dataset.
     """
 
     structures: tuple[str, ...] | None = None
     statuses: tuple[Status, ...] = ("open", "mine", "deferred")
     kind: str | None = None
     reason: str = ""
+    least_risk: float | None = None
+    dataset: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +46,15 @@ class ReviewItem:
     """One queued structure of one case, as a reader sees it.
 
     Attributes:
-        position: Rank in its kind, 1 is worst.
+        position: Rank in its kind, 1 is worst; of a blind item a drawn place.
+        kind: ``present`` or ``possibly_missed``; ``blind`` of a blind item.
+        risk: What it is ranked by; None of a blind item, which says nothing of itself.
         status: ``done``: judged. ``held``: another reader has it open. ``mine``: this reader has.
             ``deferred``: this reader could not decide; for everybody else it stays ``open``.
         holder: Who has it open, or for whom it is kept, whatever the status.
         verdict: The last verdict of the reviews, if there is one.
         verdict_by: Who gave it.
+        held_until: When the claim of the holder ends, UTC.
         returned_by: The second reader who returned that verdict, so that it is open again.
     """
 
@@ -53,7 +62,7 @@ class ReviewItem:
     kind: str
     case_id: str
     structure: str
-    risk: float
+    risk: float | None
     reason: str
     prediction_id: str
     status: Status
@@ -61,6 +70,26 @@ class ReviewItem:
     verdict: str | None
     verdict_by: str | None
     returned_by: str | None = None
+    held_until: datetime | None = None
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether the reader is to judge it without being told why it was chosen."""
+        return self.kind == "blind"
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedCase:
+    """One CT of a page.
+
+    Attributes:
+        items: Its items that pass the filter, worst first.
+        datasets: The public datasets it came with; not told of a CT with a blind item.
+    """
+
+    case_id: str
+    items: tuple[ReviewItem, ...]
+    datasets: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +97,27 @@ class QueuePage:
     """One page of the queue.
 
     Attributes:
-        items: The page's items.
+        cases: The page's CTs, the one with the worst item first.
+        has_more: Whether further CTs pass the filter.
         matching: How many items pass the filter, on all pages.
         counts: Items by status in the whole queue, filter or not.
         ranked_at: When the queue was ranked, UTC; None before the first triage.
         readings: Independent readings that wait for this reader.
+        datasets: The public datasets that CTs came with, whether queued or not.
     """
 
-    items: tuple[ReviewItem, ...]
+    cases: tuple[QueuedCase, ...]
+    has_more: bool
     matching: int
     counts: dict[Status, int]
     ranked_at: datetime | None
     readings: int
+    datasets: tuple[str, ...] = ()
+
+    @property
+    def items(self) -> tuple[ReviewItem, ...]:
+        """The page's items, CT by CT."""
+        return tuple(item for case in self.cases for item in case.items)
 
 
 # Positions beyond the page's end that are looked through before the whole queue is: 2,048 rows are
@@ -87,58 +125,120 @@ class QueuePage:
 _LOOK_AHEAD = 2048
 _EVERY_POSITION = 2**31 - 1
 
-# A rejected mask is done until a newer prediction brings another one. A returned verdict is given
-# again by its reader, as long as it is kept for that reader who is still here, then by anybody.
-# What this reader is to read without seeing the AI's mask is left out: a look at it here would
-# spoil that reading.
+# A returned verdict is given again by its reader, as long as it is kept for that reader who is
+# still here, then by anybody.
 _KEPT_FOR = """
     CASE WHEN r.kept_until > $now AND (len($registered) = 0 OR list_contains($registered, d.reader))
          THEN d.reader END
 """
-_ITEMS = f"""
-    WITH {UNREAD},
-    live AS (SELECT case_id, structure, reader FROM claims WHERE expires_at > $now),
+
+
+# A rejected mask is done until a newer prediction brings another one. What this reader is to read
+# without seeing the AI's mask is left out: a look at it here would spoil that reading. A blind item
+# of this reader says nothing but its place, and looks the same in every arm; one of another reader
+# is kept for that one. What this reader was checked on is done, as a review would be. What is known
+# of items is gathered first, so that the many that nobody touched are joined once.
+def _items(among: str = "true") -> str:
+    """Return the table ``items`` of ``$reader``, for queries, of the queue's rows that fit."""
+    return f"""
+    WITH {UNREAD}, {OPEN_BLIND},
+    live AS (SELECT case_id, structure, reader, expires_at FROM claims WHERE expires_at > $now),
     undecided AS (
         SELECT DISTINCT case_id, structure FROM verdicts
-        WHERE reading = 'review' AND verdict = 'defer' AND reader = $reader
+        WHERE reading IN ('review', 'check') AND verdict = 'defer' AND reader = $reader
+    ),
+    reserved AS (
+        SELECT case_id, structure, min(reader) AS reader FROM open_blind
+        WHERE reader <> $reader AND recorded_at > $now - INTERVAL {RESERVED_DAYS} DAY
+        GROUP BY case_id, structure
+    ),
+    checked AS (
+        SELECT case_id, structure, last(verdict ORDER BY seq) AS verdict FROM verdicts
+        WHERE reading = 'check' AND verdict <> 'defer' AND reader = $reader
+        GROUP BY case_id, structure
+    ),
+    judged AS MATERIALIZED (
+        SELECT case_id, structure, verdict, reader, base_version, verdict_id FROM current_verdicts
+    ),
+    touched AS (
+        SELECT case_id, structure FROM live UNION SELECT case_id, structure FROM judged
+        UNION SELECT case_id, structure FROM reserved UNION SELECT case_id, structure FROM checked
+        UNION SELECT case_id, structure FROM blind UNION SELECT case_id, structure FROM unread
     ),
     returned AS (
         SELECT verdict_id, reviewer, kept_until FROM current_decisions WHERE outcome = 'returned'
     ),
+    facts AS (
+        SELECT t.case_id, t.structure, l.reader AS claimed_by, l.expires_at,
+               coalesce(k.reader, {_KEPT_FOR}) AS kept_for, r.reviewer AS returned_by,
+               c.verdict AS checked, d.verdict, d.reader AS verdict_by, d.base_version,
+               o.case_id IS NOT NULL AS is_undecided, b.slot, b.prediction_id,
+               u.case_id IS NOT NULL AS is_unread
+        FROM touched t
+        LEFT JOIN live l ON l.case_id = t.case_id AND l.structure = t.structure
+        LEFT JOIN judged d ON d.case_id = t.case_id AND d.structure = t.structure
+        LEFT JOIN undecided o ON o.case_id = t.case_id AND o.structure = t.structure
+        LEFT JOIN returned r ON r.verdict_id = d.verdict_id
+        LEFT JOIN reserved k ON k.case_id = t.case_id AND k.structure = t.structure
+        LEFT JOIN checked c ON c.case_id = t.case_id AND c.structure = t.structure
+        LEFT JOIN blind b ON b.case_id = t.case_id AND b.structure = t.structure
+        LEFT JOIN unread u ON u.case_id = t.case_id AND u.structure = t.structure
+    ),
     items AS (
         SELECT q.position, q.kind, q.case_id, q.structure, q.risk, q.reason, q.prediction_id,
                CASE
-                   WHEN r.verdict_id IS NULL AND d.verdict IN ('accept', 'correct', 'absent')
+                   WHEN f.case_id IS NULL THEN 'open'
+                   WHEN f.checked IS NOT NULL THEN 'done'
+                   WHEN f.returned_by IS NULL AND f.verdict IN ('accept', 'correct', 'absent')
                         THEN 'done'
-                   WHEN r.verdict_id IS NULL AND d.verdict = 'reject'
-                        AND (d.base_version LIKE 'v-%' OR d.base_version = q.prediction_id)
+                   WHEN f.returned_by IS NULL AND f.verdict = 'reject'
+                        AND (f.base_version LIKE 'v-%' OR f.base_version = q.prediction_id)
                         THEN 'done'
-                   WHEN coalesce(l.reader, {_KEPT_FOR}) <> $reader THEN 'held'
-                   WHEN l.reader = $reader THEN 'mine'
-                   WHEN d.verdict = 'defer' AND o.case_id IS NOT NULL THEN 'deferred'
+                   WHEN coalesce(f.claimed_by, f.kept_for) <> $reader THEN 'held'
+                   WHEN f.claimed_by = $reader THEN 'mine'
+                   WHEN f.verdict = 'defer' AND f.is_undecided THEN 'deferred'
                    ELSE 'open'
                END AS status,
-               coalesce(l.reader, {_KEPT_FOR}) AS holder, d.verdict, d.reader AS verdict_by,
-               r.reviewer AS returned_by, q.ranked_at
-        FROM current_queue q
-        LEFT JOIN live l ON l.case_id = q.case_id AND l.structure = q.structure
-        LEFT JOIN current_verdicts d ON d.case_id = q.case_id AND d.structure = q.structure
-        LEFT JOIN returned r ON r.verdict_id = d.verdict_id
-        LEFT JOIN undecided o ON o.case_id = q.case_id AND o.structure = q.structure
-        ANTI JOIN unread u ON u.case_id = q.case_id AND u.structure = q.structure
+               coalesce(f.claimed_by, f.kept_for) AS holder,
+               coalesce(f.checked, f.verdict) AS verdict,
+               CASE WHEN f.checked IS NULL THEN f.verdict_by ELSE $reader END AS verdict_by,
+               CASE WHEN f.checked IS NULL THEN f.returned_by END AS returned_by,
+               f.expires_at AS held_until
+        FROM (SELECT * FROM current_queue WHERE {among}) q
+        LEFT JOIN facts f ON f.case_id = q.case_id AND f.structure = q.structure
+        WHERE f.slot IS NULL AND NOT coalesce(f.is_unread, false)
+        UNION ALL
+        SELECT f.slot, 'blind', f.case_id, f.structure, NULL, '', f.prediction_id,
+               CASE
+                   WHEN f.claimed_by <> $reader THEN 'held'
+                   WHEN f.claimed_by = $reader THEN 'mine'
+                   WHEN f.is_undecided THEN 'deferred'
+                   ELSE 'open'
+               END,
+               f.claimed_by, NULL, NULL, NULL, f.expires_at
+        FROM facts f WHERE f.slot IS NOT NULL AND NOT f.is_unread
     )
 """  # noqa: S608 literals of storage
+
 
 _MATCHES = """
     list_contains($statuses, status)
     AND ($structures IS NULL OR list_contains($structures, structure))
     AND ($kind IS NULL OR kind = $kind)
     AND ($reason = '' OR contains(lower(reason), lower($reason)))
+    AND ($risk IS NULL OR risk >= $risk)
 """
+# Asked only where it is wanted, since it costs a join. A CT with a blind item is of no dataset.
+_OF_DATASET = """
+    AND case_id IN (SELECT case_id FROM current_dataset_cases WHERE dataset = $dataset)
+    AND case_id NOT IN (SELECT case_id FROM blind)
+"""
+# Ranks first what is present; the first key of a CT's items is its own.
+_PLACE = f"position + CASE WHEN kind = 'possibly_missed' THEN {2**31} ELSE 0 END"
 
 _COLUMNS = (
     "position, kind, case_id, structure, risk, reason, prediction_id, status, holder, verdict, "
-    "verdict_by, returned_by"
+    "verdict_by, returned_by, held_until"
 )
 
 
@@ -151,31 +251,39 @@ def queue_page(
     limit: int,
     offset: int = 0,
 ) -> QueuePage:
-    """Return one page of the queue: what is present first, then what was possibly missed.
+    """Return one page of the queue: CTs with something present first, then what was missed.
+
+    A CT stands where its worst item stands, among those that pass the filter.
 
     Args:
         connection: An open index.
         wanted: The filter.
         reader: Who looks; states are seen with this reader's eyes.
         now: The time, UTC without a zone; claims that expired by then hold nothing.
-        limit: Items on the page.
-        offset: Matching items on the pages before.
+        limit: CTs on the page.
+        offset: CTs on the pages before.
 
     Raises:
         AccessError: The reader is not registered where others are.
     """
     check_allowed(connection, reader, Action.LOOK)
-    filters = {
+    filters: dict[str, object] = {
         **_eyes(connection, reader, now),
         "statuses": list(wanted.statuses),
         "structures": None if wanted.structures is None else list(wanted.structures),
         "kind": wanted.kind,
         "reason": wanted.reason.strip(),
+        "risk": wanted.least_risk,
     }
+    matches = _MATCHES
+    if wanted.dataset is not None:
+        filters["dataset"] = wanted.dataset
+        matches += _OF_DATASET
+    search = _Search(matches, filters)
     # Asked twice rather than kept in a temporary table, which took twice as long to fill.
-    items = _page_items(connection, filters, limit=limit, offset=offset)
+    case_ids = _page_cases(connection, search, limit=limit + 1, offset=offset)
     counted = connection.execute(
-        f"""{_ITEMS} SELECT status, count(*), max(ranked_at), count(*) FILTER (WHERE {_MATCHES})
+        f"""{_items()} SELECT status, count(*), count(*) FILTER (WHERE {matches})
             FROM items GROUP BY status""",  # noqa: S608 literals of storage
         filters,
     ).fetchall()
@@ -185,33 +293,78 @@ def queue_page(
         {"reader": reader},
     ).fetchone()
     return QueuePage(
-        items=items,
-        matching=sum(row[3] for row in counted),
+        cases=_queued_cases(connection, search, case_ids[:limit]),
+        has_more=len(case_ids) > limit,
+        matching=sum(row[2] for row in counted),
         counts={status: by_status.get(status, 0) for status in STATUSES},
-        ranked_at=max((row[2] for row in counted), default=None),
+        ranked_at=ranked_at(connection),
         readings=readings[0] if readings else 0,
+        datasets=_datasets(connection),
     )
 
 
-def _page_items(
-    connection: Connection, filters: Mapping[str, object], *, limit: int, offset: int
-) -> tuple[ReviewItem, ...]:
-    """Return the page's items, looked for among the first positions where those suffice.
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """A condition on ``items`` and its parameters."""
+
+    matches: str
+    parameters: Mapping[str, object]
+
+
+def _page_cases(connection: Connection, search: _Search, *, limit: int, offset: int) -> list[str]:
+    """Return the page's CTs, looked for among the first positions where those suffice.
 
     They suffice when they fill the page with what is present: the rest comes later.
     """
-    items: tuple[ReviewItem, ...] = ()
+    rows: list[tuple[str, int]] = []
     for last in (offset + limit + _LOOK_AHEAD, _EVERY_POSITION):
         rows = connection.execute(
-            f"""{_ITEMS} SELECT {_COLUMNS} FROM items WHERE {_MATCHES} AND position <= $last
-                ORDER BY kind = 'possibly_missed', position, case_id
-                LIMIT $limit OFFSET $offset""",  # noqa: S608 literals of storage
-            {**filters, "limit": limit, "offset": offset, "last": last},
+            f"""{_items("position <= $last")} SELECT case_id, min({_PLACE}) AS place FROM items
+                WHERE {search.matches} GROUP BY case_id
+                ORDER BY place, case_id LIMIT $limit OFFSET $offset""",  # noqa: S608 literals of storage
+            {**search.parameters, "limit": limit, "offset": offset, "last": last},
         ).fetchall()
-        items = tuple(ReviewItem(*row) for row in rows)
-        if items and len(items) == limit and items[-1].kind == "present":
+        if rows and len(rows) == limit and rows[-1][1] <= last:
             break
-    return items
+    return [case_id for case_id, _ in rows]
+
+
+def _queued_cases(
+    connection: Connection, search: _Search, case_ids: Sequence[str]
+) -> tuple[QueuedCase, ...]:
+    among = "case_id IN (SELECT unnest($cases))"
+    rows = connection.execute(
+        f"""{_items(among)} SELECT {_COLUMNS} FROM items WHERE {search.matches} AND {among}
+            ORDER BY {_PLACE}, structure""",  # noqa: S608 literals of storage
+        {**search.parameters, "cases": list(case_ids)},
+    ).fetchall()
+    found: dict[str, list[ReviewItem]] = {case_id: [] for case_id in case_ids}
+    for row in rows:
+        item = ReviewItem(*row)
+        found[item.case_id].append(item)
+    named = _datasets_of(connection, case_ids, reader=str(search.parameters["reader"]))
+    return tuple(
+        QueuedCase(case_id, tuple(items), named.get(case_id, ()))
+        for case_id, items in found.items()
+    )
+
+
+def _datasets_of(
+    connection: Connection, case_ids: Sequence[str], *, reader: str
+) -> dict[str, tuple[str, ...]]:
+    rows = connection.execute(
+        f"""WITH {OPEN_BLIND} SELECT case_id, list_sort(list_distinct(list(dataset)))
+            FROM current_dataset_cases
+            WHERE list_contains($cases, case_id) AND case_id NOT IN (SELECT case_id FROM blind)
+            GROUP BY case_id""",  # noqa: S608 literals of storage
+        {"cases": list(case_ids), "reader": reader},
+    ).fetchall()
+    return {case_id: tuple(names) for case_id, names in rows}
+
+
+def _datasets(connection: Connection) -> tuple[str, ...]:
+    rows = connection.execute("SELECT DISTINCT dataset FROM dataset_cases ORDER BY 1").fetchall()
+    return tuple(row[0] for row in rows)
 
 
 def _eyes(connection: Connection, reader: str, now: datetime) -> dict[str, object]:
@@ -224,8 +377,8 @@ def items_of_case(
 ) -> list[ReviewItem]:
     """Return the queued items of one case, worst first; see ``queue_page``."""
     rows = connection.execute(
-        f"""{_ITEMS} SELECT {_COLUMNS} FROM items WHERE case_id = $case
-            ORDER BY kind = 'possibly_missed', position""",  # noqa: S608 literals of storage
+        f"""{_items("case_id = $case")} SELECT {_COLUMNS} FROM items WHERE case_id = $case
+            ORDER BY {_PLACE}, structure""",  # noqa: S608 literals of storage
         {**_eyes(connection, reader, now), "case": case_id},
     ).fetchall()
     return [ReviewItem(*row) for row in rows]
@@ -239,10 +392,10 @@ def next_open_case(
     What was returned to this reader comes first.
     """
     row = connection.execute(
-        f"""{_ITEMS} SELECT case_id FROM items
+        f"""{_items()} SELECT case_id FROM items
             WHERE status IN ('open', 'mine') AND ($after IS NULL OR case_id <> $after)
             ORDER BY (returned_by IS NOT NULL AND verdict_by = $reader) DESC,
-                     kind = 'possibly_missed', position LIMIT 1""",  # noqa: S608 literals of storage
+                     {_PLACE}, structure LIMIT 1""",  # noqa: S608 literals of storage
         {**_eyes(connection, reader, now), "after": after},
     ).fetchone()
     return row[0] if row else None

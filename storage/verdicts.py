@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, get_args
 
@@ -11,11 +11,13 @@ import duckdb
 
 from configs.errors import ConflictError, UsageError
 from configs.taxonomy import load_taxonomy
+from storage.blind_items import known_check
 from storage.canonical_json import JsonObject
 from storage.claims import check_claim, drop_claim
 from storage.label_projection import version_id
 from storage.labels import ABSENT, LabelMask, base_of, version_json
 from storage.predictions import CONSENSUS
+from storage.protocols import keep_protocol
 from storage.readers import check_reader
 from storage.roles import Action, check_allowed
 from storage.store import Store, Transaction
@@ -23,7 +25,7 @@ from storage.store import Store, Transaction
 Connection = duckdb.DuckDBPyConnection
 
 VerdictKind = Literal["accept", "correct", "absent", "reject", "defer"]
-Reading = Literal["review", "independent"]
+Reading = Literal["review", "independent", "check"]
 
 TAGS = (
     "under",
@@ -56,6 +58,8 @@ class Verdict:
 
     Attributes:
         reader: Name of the reader, without a colon or slash.
+        reading: ``review``, ``independent``, or ``check``: a review whose truth is known, which
+            trains and counts nowhere else. A review of an item that was assigned so becomes one.
         base_version: Version or prediction that the reader saw; None for an independent reading,
             which sees none.
         request_id: Made by the page once a click; a repeated request is answered, not recorded
@@ -67,6 +71,8 @@ class Verdict:
         mask: The corrected or independently drawn mask; its object is stored already.
         linked: Neighbours that the correction changes too, by structure.
         voxels_changed: Voxels of the structure that differ from the base.
+        protocol: Version of the protocol that was shown, whose object is stored already; the one
+            that holds now when left out.
     """
 
     case_id: str
@@ -84,6 +90,7 @@ class Verdict:
     voxels_changed: int = 0
     verified: bool = False
     restores: str | None = None
+    protocol: str | None = None
 
     def __post_init__(self) -> None:
         if self.verdict not in get_args(VerdictKind):
@@ -161,11 +168,18 @@ def give_verdicts(
     for verdict in verdicts:
         for structure in (verdict.structure, *verdict.linked):
             _ = taxonomy[structure]
+    shown = [_with_protocol(store, verdict) for verdict in verdicts]
     with store.transaction() as transaction:
-        for verdict in verdicts:
-            action = Action.JUDGE if verdict.reading == "review" else Action.READ
+        for verdict in shown:
+            action = Action.READ if verdict.reading == "independent" else Action.JUDGE
             check_allowed(transaction.connection, verdict.reader, action)
-        return [_give(transaction, verdict, now) for verdict in verdicts]
+        return [_give(transaction, verdict, now) for verdict in shown]
+
+
+def _with_protocol(store: Store, verdict: Verdict) -> Verdict:
+    if verdict.protocol is not None:
+        return verdict
+    return replace(verdict, protocol=keep_protocol(store, verdict.structure))
 
 
 def _give(transaction: Transaction, verdict: Verdict, now: datetime) -> GivenVerdict:
@@ -173,9 +187,13 @@ def _give(transaction: Transaction, verdict: Verdict, now: datetime) -> GivenVer
     before = _given(connection, verdict)
     if before is not None:
         return before
+    if verdict.reading == "review" and known_check(
+        connection, verdict.case_id, verdict.structure, reader=verdict.reader
+    ):
+        verdict = replace(verdict, reading="check")
     versions = (
         _reviewed(connection, verdict, now)
-        if verdict.reading == "review"
+        if verdict.reading != "independent"
         else _read_independently(connection, verdict)
     )
     line = transaction.record("verdict.given", _facts(verdict, versions))
@@ -304,5 +322,6 @@ def _facts(verdict: Verdict, versions: list[JsonObject]) -> JsonObject:
         "voxels_changed": verdict.voxels_changed,
         "verified": verdict.verified,
         "restores": verdict.restores,
+        "protocol": verdict.protocol,
         "versions": versions,
     }

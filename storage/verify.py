@@ -26,6 +26,7 @@ _NAMED_BY_LINE = (
     "detail",
     "items",
     "evidence",
+    "protocol",
 )
 _NAMED_BY_MANIFEST = ("masks", "maps")
 # Tables that the journal knows nothing of.

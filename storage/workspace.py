@@ -69,6 +69,11 @@ class Workspace:
         return self.root / "taxonomy.toml"
 
     @property
+    def protocols_path(self) -> Path:
+        """Protocols of this workspace's own, before the shipped ones; mostly not there."""
+        return self.root / "protocols"
+
+    @property
     def lock_path(self) -> Path:
         """The one lock of the workspace."""
         return self.root / ".lock"

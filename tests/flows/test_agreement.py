@@ -13,13 +13,14 @@ from typer.testing import CliRunner
 from configs.errors import UsageError
 from flows import cli
 from flows.agreement import agreement
-from flows.agreement_csv import inert, structures_path, write_agreement_csv
+from flows.agreement_csv import structures_path, write_agreement_csv
 from flows.agreement_plot import write_agreement_plot
 from flows.agreement_tables import print_agreement
 from flows.export import ExportOptions, export
 from flows.import_labels import import_labels
 from flows.intake import intake
 from storage.cases import all_cases
+from storage.csv_cells import inert
 from storage.grid import Grid
 from storage.predictions import Manifest, StoredMask, close_case
 from storage.splits import freeze_roles

@@ -137,6 +137,8 @@ def fetched(address, path):
 
 def open_item(page, case_id, structure):
     """Open an item that is not the first by its own button of the queue page."""
+    page.locator(f".st-key-more-{case_id} button").click()
+    settled(page)
     page.locator(f".st-key-open-{case_id}-{structure} button").click()
     verdict(page, "Accept").wait_for()
     settled(page)

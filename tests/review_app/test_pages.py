@@ -11,6 +11,7 @@ import review_app
 from review_app import case_images, queue_page, session
 from review_app.session import utc_now
 from storage.claims import claim_items
+from storage.protocols import protocol_of
 from storage.reader_registry import register_reader
 from storage.roles import Role
 from storage.store import Store
@@ -225,3 +226,34 @@ def test_stranger_sees_no_page_once_readers_are_registered(made, view):
     assert "'anna' is none" in app.error[0].value
     assert len(app.get("image")) == 0
     assert not [key for key in keys(app) if not key.startswith("go-")]
+
+
+def test_protocol_stands_beside_the_item_and_its_version_goes_with_the_verdict(made):
+    case_id = made.case_ids[0]
+    app = run(view="case", case=case_id)
+    shown = protocol_of(made.store, "liver")
+    assert shown.protocol.pitfalls[0] in texts(app)
+    folder = made.store.workspace.protocols_path
+    folder.mkdir()
+    (folder / "liver.toml").write_text(
+        'version = 9\nstructures = ["liver"]\nsummary = "new"\nincludes = ["<b>all</b>"]\n'
+    )
+
+    press(app, f"accept-{case_id}-liver")
+
+    with made.store.read() as connection:
+        given = connection.execute("SELECT protocol FROM verdict_protocols").fetchall()
+    assert given == [(shown.version,)]
+    app = run(view="case", case=case_id, structure="liver")
+    assert "&lt;b&gt;all&lt;/b&gt;" in texts(app)
+
+
+def test_protocol_stands_beside_an_independent_reading(made):
+    assign(made, "liver")
+
+    app = run(view="readings")
+    press(app, f"absent-reading-{made.case_ids[0]}-liver")
+
+    with made.store.read() as connection:
+        given = connection.execute("SELECT protocol FROM verdict_protocols").fetchall()
+    assert given == [(protocol_of(made.store, "liver").version,)]

@@ -7,13 +7,13 @@ from configs.taxonomy import load_taxonomy
 from review_app.view_models import (
     ActivityClock,
     approval_words,
+    case_blocks,
     exclusive_neighbours,
     filtered_structures,
     held_words,
     needs_renewal,
     next_line,
     progress,
-    queue_lines,
     region_box,
     structure_lines,
     to_claim,
@@ -21,7 +21,7 @@ from review_app.view_models import (
 )
 from storage.claims import claim_items
 from storage.review_case import JudgedVerdict, read_case
-from storage.review_queue import QueueFilter, QueuePage, ReviewItem, queue_page
+from storage.review_queue import QueuedCase, QueueFilter, QueuePage, ReviewItem, queue_page
 
 NOW = datetime(2026, 1, 5, 12, 0)
 LEASE = timedelta(minutes=10)
@@ -51,7 +51,8 @@ def item(**changes):
 
 def page(items=(), **counts):
     full = {"open": 0, "mine": 0, "held": 0, "deferred": 0, "done": 0, **counts}
-    return QueuePage(tuple(items), len(items), full, NOW, 0)
+    cases = (QueuedCase("c-1", tuple(items), ("flare",)),) if items else ()
+    return QueuePage(cases, False, len(items), full, NOW, 0)
 
 
 @pytest.fixture
@@ -98,13 +99,20 @@ def test_both_structure_filters_must_hold(structures, groups, expected):
     [
         ({}, "open", True),
         ({"status": "mine"}, "open here", True),
+        ({"status": "mine", "held_until": NOW}, "open here until 12:00 UTC", True),
         ({"status": "held", "holder": "bert"}, "held by bert", False),
+        (
+            {"status": "done", "verdict": "absent", "verdict_by": "b", "held_until": NOW},
+            "absent by b",
+            True,
+        ),
         ({"status": "done", "verdict": "accept", "verdict_by": "bert"}, "accepted by bert", True),
         ({"verdict": "defer", "verdict_by": "bert"}, "open, deferred by bert", True),
     ],
 )
 def test_queue_line_says_the_state_in_words(changes, words, can_open):
-    (line,) = queue_lines(page([item(**changes)]), TAXONOMY)
+    (block,) = case_blocks(page([item(**changes)]), TAXONOMY)
+    (line,) = block.lines
 
     assert (line.status, line.can_open, line.display) == (words, can_open, "Liver")
 
@@ -189,7 +197,9 @@ def test_lines_of_a_real_page_match_the_queue(made):
     with made.store.read() as connection:
         found = queue_page(connection, QueueFilter(), reader="anna", now=NOW, limit=9)
 
-    assert [line.risk for line in queue_lines(found, TAXONOMY)] == ["0.90", "0.80", "0.70"]
+    (block,) = case_blocks(found, TAXONOMY)
+    assert [line.risk for line in block.lines] == ["0.90", "0.80", "0.70"]
+    assert block.summary == "3 structures, highest score 0.90"
 
 
 @pytest.mark.parametrize(

@@ -63,27 +63,37 @@ def assign(made, structure, reader="anna"):
 def test_page_has_present_items_before_possibly_missed_ones(made):
     found = page(made)
 
-    assert [item.structure for item in found.items] == ["liver"] * 2 + ["stomach"] * 2 + [
-        "spleen"
-    ] * 2
+    assert [item.structure for item in found.items] == ["liver", "stomach", "spleen"] * 2
+    assert [case.case_id for case in found.cases] == list(made.case_ids)
     assert found.counts == {"open": 6, "mine": 0, "held": 0, "deferred": 0, "done": 0}
 
 
 def test_pages_split_the_queue_without_gap_or_repeat(made):
-    first, second = (page(made, limit=4, offset=offset) for offset in (0, 4))
+    first, second = (page(made, limit=1, offset=offset) for offset in (0, 1))
 
-    assert (*first.items, *second.items) == page(made).items
+    assert (*first.cases, *second.cases) == page(made).cases
+    assert (first.has_more, second.has_more) == (True, False)
     assert first.matching == second.matching == 6
 
 
+def test_a_ct_stands_where_its_worst_item_stands_among_those_wanted(made):
+    judge(made, "accept")
+
+    assert [case.case_id for case in page(made, QueueFilter()).cases] == list(made.case_ids)[::-1]
+    whole = page(made, replace(ALL, structures=("stomach",)))
+    assert [case.case_id for case in whole.cases] == list(made.case_ids)
+
+
 @pytest.mark.parametrize("ahead", [-8, -1, 0, 2])
-@pytest.mark.parametrize("limit", [1, 2, 4, 5, 6])
+@pytest.mark.parametrize("limit", [1, 2])
 def test_looking_at_the_first_positions_first_changes_no_page(made, monkeypatch, ahead, limit):
     """Pages that end early, in their middle, and among what was possibly missed."""
-    whole = page(made).items
+    judge(made, "accept")
+    wanted = replace(ALL, statuses=("open", "mine"), structures=("liver", "spleen"))
+    whole = page(made, wanted).items
     monkeypatch.setattr(review_queue, "_LOOK_AHEAD", ahead)
 
-    found = [page(made, limit=limit, offset=offset).items for offset in range(0, 6, limit)]
+    found = [page(made, wanted, limit=limit, offset=at).items for at in range(0, 2, limit)]
 
     assert [item for items in found for item in items] == list(whole)
 
@@ -97,6 +107,8 @@ def test_looking_at_the_first_positions_first_changes_no_page(made, monkeypatch,
         ({"reason": "MEMBERS disagree "}, {"liver", "stomach", "spleen"}),
         ({"reason": "100%"}, set()),
         ({"statuses": ("done",)}, set()),
+        ({"least_risk": 0.65}, {"liver", "stomach"}),
+        ({"dataset": "flare"}, set()),
     ],
 )
 def test_filters_narrow_the_page(made, change, expected):
@@ -111,6 +123,30 @@ def test_claim_is_mine_to_its_holder_and_held_to_others_until_it_expires(made):
     assert statuses(made)["liver"] == "mine"
     assert statuses(made, reader="bert")["liver"] == "held"
     assert statuses(made, reader="bert", now=NOW + LEASE)["liver"] == "open"
+
+
+def test_claims_tell_their_end(made):
+    claim(made, ["liver"])
+
+    for reader in ("anna", "bert"):
+        items = page(made, reader=reader).cases[0].items
+        ends = {item.structure: item.held_until for item in items}
+        assert (ends["liver"], ends["stomach"]) == (NOW + LEASE, None)
+
+
+def test_dataset_filter_keeps_its_cts_and_names_what_there_is(made):
+    with made.store.transaction() as transaction:
+        transaction.connection.execute(
+            "INSERT INTO dataset_cases VALUES (?, 'flare', 'n', 'nc', [], [], 1, ?)",
+            [made.case_ids[1], NOW],
+        )
+
+    found = page(made, replace(ALL, dataset="flare"))
+
+    assert [(case.case_id, case.datasets) for case in found.cases] == [
+        (made.case_ids[1], ("flare",))
+    ]
+    assert found.datasets == ("flare",)
 
 
 @pytest.mark.parametrize("kind", ["accept", "absent", "reject"])
