@@ -1,11 +1,12 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from configs.errors import UsageError
-from flows.blind import BlindRequest, assign_blindly, blind_counts
+from flows.blind import BlindRequest, _Drawn, _shuffled, assign_blindly, blind_counts
 from flows.cli import app
 from flows.known_truth import known_truth_results, qualifications
 from storage.labels import ABSENT
@@ -56,16 +57,16 @@ def test_the_same_seed_draws_the_same(make_annotated, made):
     assert blind_rows(made) != first
 
 
-def test_slots_do_not_tell_the_arm(made):
+def test_slots_do_not_tell_the_arm():
     """Over many seeds, what was drawn stands before and after the queue's head alike."""
-    before, seeds = 0, 60
-    for seed in range(seeds):
-        with made.store.transaction() as transaction:
-            transaction.connection.execute("DELETE FROM blind_items")
-        assign_blindly(made.store, request(seed=seed, random=1))
-        before += blind_rows(made)[0][2] == "audit"
+    drawn = _Drawn((("c-1", "liver"),), 9, None)
+    first = [
+        _shuffled(drawn, [("c-2", "liver")], np.random.default_rng(seed))[0].arm
+        for seed in range(1000)
+    ]
 
-    assert 0.25 * seeds < before < 0.75 * seeds
+    # Five standard errors of a fair coin.
+    assert abs(first.count("audit") - 500) < 80
 
 
 def test_what_a_reader_has_seen_or_waits_for_is_not_drawn(made, readings):

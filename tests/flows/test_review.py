@@ -68,7 +68,8 @@ def test_app_s_process_loads_no_network_or_scheduler_library(make_annotated):
     facts = {"case_id": made.case_ids[0], "structures": ["stomach"], "reader": "anna"}
     with made.store.transaction() as transaction:
         transaction.record("reading.assigned", facts)
-    pages = [{}, {"view": "case", "case": made.case_ids[0]}, {"view": "readings"}]
+    pages = [{}, {"view": "case", "case": made.case_ids[0]}]
+    pages += [{"view": "readings"}, {"view": "dashboard"}]
     main = Path(review_app.__file__).with_name("main.py")
     environment = {
         **os.environ,
