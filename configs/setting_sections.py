@@ -246,7 +246,7 @@ class ReviewSettings(_Section):
         cached_cts: CTs that the app keeps in memory, two bytes a voxel each.
         four_eyes: A second reader approves each verdict; training takes approved ones only.
         returned_hours: How long a verdict that was returned is nobody's but its reader's.
-        open_in: What a structure opens in: slices to look at, or the editor.
+        open_in: What a structure opens in: the editor, or slices to look at (``e`` changes over).
         region_side: Longest side of what the editor opens at once, in voxels; more comes in parts.
         region_cache_gb: Disk for CTs in blocks; the ones unused longest go first.
         autosave_s: How far a draft may lag behind what was drawn.
@@ -262,7 +262,7 @@ class ReviewSettings(_Section):
     region_margin_mm: float = Field(default=20.0, ge=0)
     max_upload_mb: int = Field(default=64, ge=1)
     cached_cts: int = Field(default=2, ge=1)
-    open_in: Literal["pictures", "editor"] = "pictures"
+    open_in: Literal["pictures", "editor"] = "editor"
     region_side: int = Field(default=200, ge=32, le=320)
     region_cache_gb: float = Field(default=20.0, gt=0)
     autosave_s: float = Field(default=5.0, gt=0, le=10)

@@ -21,7 +21,7 @@ from storage.blind_items import (
 )
 from storage.label_sources import labels_of, parse_source, seen_with_ai
 from storage.qualification import QualificationSet, define_set, qualification_sets
-from storage.readers import check_reader
+from storage.readers import check_reader, who_acts
 from storage.store import Store
 
 
@@ -37,6 +37,7 @@ class BlindRequest:
         set_name: The qualification set that is given, or defined by what is drawn.
         least_dsc: Of a new set: an item is passed from this overlap on.
         least_share: Of a new set: a reader qualifies from this share of items on.
+        by: Who assigns; None for the settings' reader.
     """
 
     reader: str
@@ -48,6 +49,7 @@ class BlindRequest:
     set_name: str | None = None
     least_dsc: float = 0.8
     least_share: float = 0.8
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,7 @@ def assign_blindly(store: Store, request: BlindRequest) -> BlindAssignment:
         set_name=request.set_name,
     )
     return BlindAssignment(
-        batch_id=assign_blind(store, batch),
+        batch_id=assign_blind(store, batch, by=who_acts(store.settings.review, request.by)),
         reader=request.reader,
         drawn=len(drawn.keys),
         frame=drawn.frame,
@@ -147,6 +149,7 @@ def _drawn(store: Store, request: BlindRequest, generator: np.random.Generator) 
                 least_dsc=request.least_dsc,
                 least_share=request.least_share,
             ),
+            by=who_acts(store.settings.review, request.by),
         )
     return _Drawn(keys, len(frame), request.known_truth)
 

@@ -168,6 +168,7 @@ def assign(
             set_name=set_name,
             least_dsc=least_dsc,
             least_share=least_share,
+            by=acting,
         )
         given = assign_blindly(store, wanted)
         (print_json if as_json else print_blind)(given)

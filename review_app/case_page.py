@@ -105,9 +105,7 @@ def _left(
         draft = stale_draft(here, case, line.structure)
         if draft is not None:
             show_conflict(here, case, line, draft)
-        elif is_built():
-            show_editor(here, case, line, lines)
-        else:
+        elif not (is_built() and show_editor(here, case, line, lines)):
             _pictures(here, case, line)
     except AtlasLoopError as error:
         st.error(str(error))

@@ -11,12 +11,14 @@ from model.disputed_places import disputed_places
 from review_app.case_images import crop_of, regions_of
 from review_app.edit_document import EditDocument
 from review_app.edit_request import Refused
+from review_app.protocol_panel import picture_address, protocol_text
 from review_app.slice_picture import MaskCrop, best_cursor, part_of
 from review_app.view_models import WINDOWS_HU
 from storage.drafts import Drafts
 from storage.edited_mask import EditedMask, common_box, inside, label_in, part_in
 from storage.grid import box_shape
 from storage.labels import LabelMask
+from storage.protocols import protocol_of
 
 Voxels = npt.NDArray[np.generic]
 
@@ -62,7 +64,7 @@ def document_facts(document: EditDocument) -> dict[str, object]:
         "windows": {name: list(ends) for name, ends in WINDOWS_HU.items()},
         "start_voxel": list(start),
         "disputed": [list(place) for place in disputed],
-        "protocol": None,
+        "protocol": _protocol_facts(document),
         "keys": dict(settings.editor_keys),
         "limits": {"max_bytes": 2 * int(np.prod(shape)), "autosave_s": settings.autosave_s},
         "body": _body_facts(document),
@@ -163,3 +165,14 @@ def _crop(document: EditDocument, stored: LabelMask) -> MaskCrop | None:
     if stored.object is None or stored.box is None:
         return None
     return crop_of(document.here.store, stored.object, stored.box, document.item.grid)
+
+
+def _protocol_facts(document: EditDocument) -> dict[str, object] | None:
+    found = protocol_of(document.here.store, document.item.structure)
+    if found is None:
+        return None
+    return {
+        "version": found.version,
+        "text": protocol_text(found),
+        "picture_url": picture_address(found),
+    }

@@ -47,8 +47,11 @@ def is_editing(here: Desk) -> bool:
 
 def show_editor(
     here: Desk, case: ReviewCase, line: StructureLine, lines: Sequence[StructureLine]
-) -> None:
+) -> bool:
     """Draw the editor on the item, and do what its reader asked for since the last run.
+
+    Returns:
+        Whether the editor was drawn; without the browser's cookie only words are.
 
     Raises:
         CaseError: The CT is gone or damaged.
@@ -60,7 +63,7 @@ def show_editor(
             "The editor needs the page's session cookie, and this browser sent none: allow cookies "
             "for this address and reload the page. Correcting in another program goes on."
         )
-        return
+        return False
     document = _document(here, case, line, browser)
     event = component.mask_editor(document.url, mode="edit")
     prefetch_after(here, case.case.case_id)
@@ -70,6 +73,7 @@ def show_editor(
     if event.act is not None and seat().hears(f"act {event.act.get('nonce')}"):
         _acted(here, case, lines, browser, event.act)
         st.rerun()
+    return True
 
 
 def show_pending(
@@ -96,7 +100,7 @@ def browser_session() -> str | None:
 def _document(here: Desk, case: ReviewCase, line: StructureLine, browser: str) -> EditDocument:
     """Return the document of the chosen part; draws the choice where there are several."""
     key = (case.case.case_id, line.structure)
-    item = item_of(case, line)
+    item = item_of(case, line, blind=line.is_blind)
     wider_mm = seat().wider_mm.get(key, 0.0)
     parts = regions_to_edit(
         case,

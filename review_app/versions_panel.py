@@ -34,6 +34,9 @@ def show_versions(here: Desk) -> None:
         st.info("No structure of this CT is chosen; open it on the case page first.")
         return
     structure = load_taxonomy()[name]
+    if any(item.is_blind for item in case.items if item.structure == name):
+        st.info("This item is judged blind: its versions can be compared after your verdict.")
+        return
     with st.container(horizontal=True, vertical_alignment="center", key="version-title"):
         st.html(
             f'<h2 class="item">{swatch(structure.rgb)}{html.escape(structure.display)}: versions'

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 import duckdb
 
 from configs.errors import AccessError, ConflictError, UsageError
+from storage.blind_items import OPEN_BLIND
 from storage.open_readings import UNREAD
 from storage.readers import Actor
 from storage.roles import Action, check_allowed, registered_roles
@@ -227,16 +228,18 @@ def _keep(store: Store) -> timedelta:
 def waiting_for_approval(connection: Connection, *, reader: str, limit: int) -> Waiting:
     """Return what a reader may approve or return, oldest first.
 
-    Own work is left out, and what the reader is still to read without seeing the AI's mask.
+    Own work is left out, and what the reader is still to read without seeing the AI's mask, or to
+    judge blind.
     """
     rows = connection.execute(
-        f"""WITH {UNREAD}, {_OWN}
+        f"""WITH {UNREAD}, {OPEN_BLIND}, {_OWN}
             SELECT v.verdict_id, v.case_id, v.structure, v.verdict, v.reader, v.tags,
                    v.voxels_changed, v.recorded_at, count(*) OVER ()
             FROM current_verdicts v
             ANTI JOIN decisions d ON d.verdict_id = v.verdict_id
             ANTI JOIN own ON own.verdict_id = v.verdict_id
             ANTI JOIN unread u ON u.case_id = v.case_id AND u.structure = v.structure
+            ANTI JOIN blind b ON b.case_id = v.case_id AND b.structure = v.structure
             WHERE v.verdict <> 'defer'
             ORDER BY v.seq LIMIT $limit""",  # noqa: S608 literals of storage
         {"reader": reader, "limit": limit, "case": None},

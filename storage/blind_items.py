@@ -16,7 +16,8 @@ import duckdb
 from configs.errors import UsageError
 from configs.taxonomy import load_taxonomy
 from storage.open_readings import UNREAD
-from storage.readers import check_reader
+from storage.readers import Actor, check_reader
+from storage.roles import Action, check_allowed
 from storage.store import Store
 
 Connection = duckdb.DuckDBPyConnection
@@ -105,10 +106,16 @@ class ArmCount:
     answered: int
 
 
-def assign_blind(store: Store, batch: BlindBatch) -> str:
+def assign_blind(store: Store, batch: BlindBatch, *, by: Actor | None = None) -> str:
     """Commit a batch in one journal line, and return its id.
 
+    Args:
+        store: The workspace.
+        batch: What is assigned.
+        by: Who assigns: a reviewer or admin, once somebody is registered.
+
     Raises:
+        AccessError: Who assigns may not, or the reader may not judge.
         UsageError: A name is unknown, an item has no prediction, or it is open to this reader
             already, blind or as an independent reading. Nothing is written.
     """
@@ -119,6 +126,8 @@ def assign_blind(store: Store, batch: BlindBatch) -> str:
         raise UsageError(f"a blind batch names items, each once; got {len(keys)}")
     with store.transaction() as transaction:
         connection = transaction.connection
+        check_allowed(connection, by and by.name, Action.ASSIGN)
+        check_allowed(connection, batch.reader, Action.JUDGE)
         predictions = _predictions(connection)
         taken = open_keys(connection, batch.reader)
         for key in keys:
@@ -145,6 +154,7 @@ def assign_blind(store: Store, batch: BlindBatch) -> str:
                 "frame": batch.frame,
                 "seed": batch.seed,
                 "set": batch.set_name,
+                "by": by and by.name,
             },
             key="items",
             content={"items": items},

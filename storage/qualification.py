@@ -10,6 +10,8 @@ import duckdb
 
 from configs.errors import UsageError
 from storage.blind_items import Key
+from storage.readers import Actor
+from storage.roles import Action, check_allowed
 from storage.store import Store
 
 Connection = duckdb.DuckDBPyConnection
@@ -44,14 +46,21 @@ class QualificationSet:
             )
 
 
-def define_set(store: Store, wanted: QualificationSet) -> None:
+def define_set(store: Store, wanted: QualificationSet, *, by: Actor | None = None) -> None:
     """Commit a qualification set under a new name.
 
+    Args:
+        store: The workspace.
+        wanted: The set.
+        by: Who defines it: a reviewer or admin, once somebody is registered.
+
     Raises:
+        AccessError: Who defines it may not.
         UsageError: There is a set of that name; readers were measured by it.
     """
     items = [{"case_id": case_id, "structure": name} for case_id, name in wanted.items]
     with store.transaction() as transaction:
+        check_allowed(transaction.connection, by and by.name, Action.ASSIGN)
         if any(one.name == wanted.name for one in _sets(transaction.connection, store)):
             raise UsageError(
                 f"a qualification set stays as it is, and {wanted.name!r} is one; choose another "

@@ -80,6 +80,12 @@ def real_store(real_review: Path, tmp_path: Path) -> Store:
     return Store.open(Path(shutil.copytree(real_review, tmp_path / "workspace")))
 
 
+@pytest.fixture(autouse=True)
+def open_in_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open items in slices, which every browser draws alike; tests of the editor ask for it."""
+    monkeypatch.setenv("ATLASLOOP_REVIEW__OPEN_IN", "pictures")
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Path:
     """The browser; skips without it, or fails where ATLASLOOP_REQUIRE names browser."""

@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 import review_app
 from review_app import case_images, downloads, session
+from review_app.mask_editor import component
 from storage.assignments import assign_readings
 from storage.blind_items import BlindBatch, BlindItem, assign_blind
 from storage.queue import QueueEntry, write_queue
@@ -28,6 +29,8 @@ def made(make_annotated, monkeypatch):
     monkeypatch.setenv("ATLASLOOP_REVIEW__READER", "anna")
     session.desk.cache_clear()
     case_images._cts.cache_clear()
+    # What the editor sends is searched where its document is.
+    monkeypatch.setattr(component, "__file__", "nowhere")
     monkeypatch.setattr(downloads.GRANTS, "_grants", type(downloads.GRANTS._grants)())
     monkeypatch.setattr(downloads.GRANTS, "_tokens", {})
     mark(workspace)

@@ -14,6 +14,7 @@ from review_app import case_images, editor_panel, session
 from review_app.mask_editor import component
 from review_app.open_documents import DOCUMENTS
 from review_app.session import utc_now
+from storage.blind_items import BlindBatch, BlindItem, assign_blind
 from storage.claims import claim_items
 from storage.label_masks import read_label
 from storage.labels import base_of
@@ -141,8 +142,8 @@ def test_correct_opens_the_editor_in_the_place_of_the_pictures(made, page):
     assert len(app.slider) == 3
 
 
-def test_the_editor_can_be_what_items_open_in(made, page, monkeypatch):
-    monkeypatch.setenv("ATLASLOOP_REVIEW__OPEN_IN", "editor")
+def test_items_open_in_the_editor_unless_the_settings_say_otherwise(made, page, monkeypatch):
+    monkeypatch.delenv("ATLASLOOP_REVIEW__OPEN_IN")
     session.desk.cache_clear()
 
     run(made)
@@ -398,3 +399,20 @@ def test_the_next_ct_is_made_ready_in_the_background(make_annotated, editing, mo
             "SELECT content_id FROM cases WHERE case_id = ?", [made.case_ids[1]]
         ).fetchone()
     assert blocks.name.startswith(content)
+
+
+def test_a_blind_item_opens_as_a_blind_document(made, page):
+    """Members are letters, nothing says what was doubtful, and the protocol stands beside it."""
+    item = BlindItem(made.case_ids[0], "liver", "audit", 1)
+    assign_blind(made.store, BlindBatch(reader="anna", items=(item,), frame=1, seed=0))
+
+    edit(made, page)
+    facts = page.browser.get("document").json()
+
+    members = [layer["name"] for layer in facts["layers"] if layer["kind"] == "member"]
+    assert facts["blind"]
+    assert members == ["A", "B", "C"][: len(members)] != []
+    assert not [layer for layer in facts["layers"] if layer["kind"] == "heat"]
+    assert facts["disputed"] == []
+    assert "In the mask" in facts["protocol"]["text"]
+    assert base(made)[0] not in json.dumps(facts)

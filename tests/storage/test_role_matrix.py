@@ -8,8 +8,10 @@ import pytest
 from configs.errors import AccessError
 from storage.approvals import Decision, decide
 from storage.assignments import assign_readings
+from storage.blind_items import BlindBatch, BlindItem, assign_blind
 from storage.claims import claim_items
 from storage.open_readings import open_readings
+from storage.qualification import QualificationSet, define_set
 from storage.reader_registry import register_reader, remove_reader
 from storage.readers import Actor
 from storage.releases import freeze_release
@@ -115,6 +117,23 @@ def assign(made, who):
     )
 
 
+def assign_blindly(made, who):
+    item = BlindItem(made.case_ids[0], "spleen", "audit", 1)
+    batch = BlindBatch(reader="ada", items=(item,), frame=1, seed=0)
+    assign_blind(made.store, batch, by=Actor(who))
+
+
+def define_a_set(made, who):
+    wanted = QualificationSet(
+        name="first",
+        truth="dataset:x",
+        items=((made.case_ids[0], "liver"),),
+        least_dsc=0.8,
+        least_share=0.8,
+    )
+    define_set(made.store, wanted, by=Actor(who))
+
+
 def release(made, who):
     freeze_release(made.store, by=Actor(who))
 
@@ -141,7 +160,7 @@ DOORS = {
     "judge": (judge,),
     "read": (look_at_readings, read),
     "approve": (approve, return_it),
-    "assign": (assign,),
+    "assign": (assign, assign_blindly, define_a_set),
     "release": (release, release_judged),
     "manage": (promote, add, remove),
 }
