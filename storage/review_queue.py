@@ -9,10 +9,10 @@ from typing import Literal, get_args
 
 import duckdb
 
-from storage.blind_items import OPEN_BLIND, RESERVED_DAYS
 from storage.open_readings import UNREAD
 from storage.queue import ranked_at
-from storage.roles import Action, check_allowed, registered_roles
+from storage.queue_states import gather_facts, queued_items
+from storage.roles import Action, check_allowed
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -125,102 +125,6 @@ class QueuePage:
 _LOOK_AHEAD = 2048
 _EVERY_POSITION = 2**31 - 1
 
-# A returned verdict is given again by its reader, as long as it is kept for that reader who is
-# still here, then by anybody.
-_KEPT_FOR = """
-    CASE WHEN r.kept_until > $now AND (len($registered) = 0 OR list_contains($registered, d.reader))
-         THEN d.reader END
-"""
-
-
-# A rejected mask is done until a newer prediction brings another one. What this reader is to read
-# without seeing the AI's mask is left out: a look at it here would spoil that reading. A blind item
-# of this reader says nothing but its place, and looks the same in every arm; one of another reader
-# is kept for that one. What this reader was checked on is done, as a review would be. What is known
-# of items is gathered first, so that the many that nobody touched are joined once.
-def _items(among: str = "true") -> str:
-    """Return the table ``items`` of ``$reader``, for queries, of the queue's rows that fit."""
-    return f"""
-    WITH {UNREAD}, {OPEN_BLIND},
-    live AS (SELECT case_id, structure, reader, expires_at FROM claims WHERE expires_at > $now),
-    undecided AS (
-        SELECT DISTINCT case_id, structure FROM verdicts
-        WHERE reading IN ('review', 'check') AND verdict = 'defer' AND reader = $reader
-    ),
-    reserved AS (
-        SELECT case_id, structure, min(reader) AS reader FROM open_blind
-        WHERE reader <> $reader AND recorded_at > $now - INTERVAL {RESERVED_DAYS} DAY
-        GROUP BY case_id, structure
-    ),
-    checked AS (
-        SELECT case_id, structure, last(verdict ORDER BY seq) AS verdict FROM verdicts
-        WHERE reading = 'check' AND verdict <> 'defer' AND reader = $reader
-        GROUP BY case_id, structure
-    ),
-    judged AS MATERIALIZED (
-        SELECT case_id, structure, verdict, reader, base_version, verdict_id FROM current_verdicts
-    ),
-    touched AS (
-        SELECT case_id, structure FROM live UNION SELECT case_id, structure FROM judged
-        UNION SELECT case_id, structure FROM reserved UNION SELECT case_id, structure FROM checked
-        UNION SELECT case_id, structure FROM blind UNION SELECT case_id, structure FROM unread
-    ),
-    returned AS (
-        SELECT verdict_id, reviewer, kept_until FROM current_decisions WHERE outcome = 'returned'
-    ),
-    facts AS (
-        SELECT t.case_id, t.structure, l.reader AS claimed_by, l.expires_at,
-               coalesce(k.reader, {_KEPT_FOR}) AS kept_for, r.reviewer AS returned_by,
-               c.verdict AS checked, d.verdict, d.reader AS verdict_by, d.base_version,
-               o.case_id IS NOT NULL AS is_undecided, b.slot, b.prediction_id,
-               u.case_id IS NOT NULL AS is_unread
-        FROM touched t
-        LEFT JOIN live l ON l.case_id = t.case_id AND l.structure = t.structure
-        LEFT JOIN judged d ON d.case_id = t.case_id AND d.structure = t.structure
-        LEFT JOIN undecided o ON o.case_id = t.case_id AND o.structure = t.structure
-        LEFT JOIN returned r ON r.verdict_id = d.verdict_id
-        LEFT JOIN reserved k ON k.case_id = t.case_id AND k.structure = t.structure
-        LEFT JOIN checked c ON c.case_id = t.case_id AND c.structure = t.structure
-        LEFT JOIN blind b ON b.case_id = t.case_id AND b.structure = t.structure
-        LEFT JOIN unread u ON u.case_id = t.case_id AND u.structure = t.structure
-    ),
-    items AS (
-        SELECT q.position, q.kind, q.case_id, q.structure, q.risk, q.reason, q.prediction_id,
-               CASE
-                   WHEN f.case_id IS NULL THEN 'open'
-                   WHEN f.checked IS NOT NULL THEN 'done'
-                   WHEN f.returned_by IS NULL AND f.verdict IN ('accept', 'correct', 'absent')
-                        THEN 'done'
-                   WHEN f.returned_by IS NULL AND f.verdict = 'reject'
-                        AND (f.base_version LIKE 'v-%' OR f.base_version = q.prediction_id)
-                        THEN 'done'
-                   WHEN coalesce(f.claimed_by, f.kept_for) <> $reader THEN 'held'
-                   WHEN f.claimed_by = $reader THEN 'mine'
-                   WHEN f.verdict = 'defer' AND f.is_undecided THEN 'deferred'
-                   ELSE 'open'
-               END AS status,
-               coalesce(f.claimed_by, f.kept_for) AS holder,
-               coalesce(f.checked, f.verdict) AS verdict,
-               CASE WHEN f.checked IS NULL THEN f.verdict_by ELSE $reader END AS verdict_by,
-               CASE WHEN f.checked IS NULL THEN f.returned_by END AS returned_by,
-               f.expires_at AS held_until
-        FROM (SELECT * FROM current_queue WHERE {among}) q
-        LEFT JOIN facts f ON f.case_id = q.case_id AND f.structure = q.structure
-        WHERE f.slot IS NULL AND NOT coalesce(f.is_unread, false)
-        UNION ALL
-        SELECT f.slot, 'blind', f.case_id, f.structure, NULL, '', f.prediction_id,
-               CASE
-                   WHEN f.claimed_by <> $reader THEN 'held'
-                   WHEN f.claimed_by = $reader THEN 'mine'
-                   WHEN f.is_undecided THEN 'deferred'
-                   ELSE 'open'
-               END,
-               f.claimed_by, NULL, NULL, NULL, f.expires_at
-        FROM facts f WHERE f.slot IS NOT NULL AND NOT f.is_unread
-    )
-"""  # noqa: S608 literals of storage
-
-
 _MATCHES = """
     list_contains($statuses, status)
     AND ($structures IS NULL OR list_contains($structures, structure))
@@ -231,7 +135,7 @@ _MATCHES = """
 # Asked only where it is wanted, since it costs a join. A CT with a blind item is of no dataset.
 _OF_DATASET = """
     AND case_id IN (SELECT case_id FROM current_dataset_cases WHERE dataset = $dataset)
-    AND case_id NOT IN (SELECT case_id FROM blind)
+    AND case_id NOT IN (SELECT case_id FROM item_facts WHERE slot IS NOT NULL)
 """
 # Ranks first what is present; the first key of a CT's items is its own.
 _PLACE = f"position + CASE WHEN kind = 'possibly_missed' THEN {2**31} ELSE 0 END"
@@ -267,8 +171,9 @@ def queue_page(
         AccessError: The reader is not registered where others are.
     """
     check_allowed(connection, reader, Action.LOOK)
+    gather_facts(connection, reader=reader, now=now)
     filters: dict[str, object] = {
-        **_eyes(connection, reader, now),
+        "reader": reader,
         "statuses": list(wanted.statuses),
         "structures": None if wanted.structures is None else list(wanted.structures),
         "kind": wanted.kind,
@@ -280,10 +185,10 @@ def queue_page(
         filters["dataset"] = wanted.dataset
         matches += _OF_DATASET
     search = _Search(matches, filters)
-    # Asked twice rather than kept in a temporary table, which took twice as long to fill.
+    # Asked three times rather than kept in a temporary table, which took longer to fill.
     case_ids = _page_cases(connection, search, limit=limit + 1, offset=offset)
     counted = connection.execute(
-        f"""{_items()} SELECT status, count(*), count(*) FILTER (WHERE {matches})
+        f"""{queued_items()} SELECT status, count(*), count(*) FILTER (WHERE {matches})
             FROM items GROUP BY status""",  # noqa: S608 literals of storage
         filters,
     ).fetchall()
@@ -319,7 +224,8 @@ def _page_cases(connection: Connection, search: _Search, *, limit: int, offset: 
     rows: list[tuple[str, int]] = []
     for last in (offset + limit + _LOOK_AHEAD, _EVERY_POSITION):
         rows = connection.execute(
-            f"""{_items("position <= $last")} SELECT case_id, min({_PLACE}) AS place FROM items
+            f"""{queued_items("position <= $last")}
+                SELECT case_id, min({_PLACE}) AS place FROM items
                 WHERE {search.matches} GROUP BY case_id
                 ORDER BY place, case_id LIMIT $limit OFFSET $offset""",  # noqa: S608 literals of storage
             {**search.parameters, "limit": limit, "offset": offset, "last": last},
@@ -334,7 +240,7 @@ def _queued_cases(
 ) -> tuple[QueuedCase, ...]:
     among = "case_id IN (SELECT unnest($cases))"
     rows = connection.execute(
-        f"""{_items(among)} SELECT {_COLUMNS} FROM items WHERE {search.matches} AND {among}
+        f"""{queued_items(among)} SELECT {_COLUMNS} FROM items WHERE {search.matches} AND {among}
             ORDER BY {_PLACE}, structure""",  # noqa: S608 literals of storage
         {**search.parameters, "cases": list(case_ids)},
     ).fetchall()
@@ -342,22 +248,20 @@ def _queued_cases(
     for row in rows:
         item = ReviewItem(*row)
         found[item.case_id].append(item)
-    named = _datasets_of(connection, case_ids, reader=str(search.parameters["reader"]))
+    named = _datasets_of(connection, case_ids)
     return tuple(
         QueuedCase(case_id, tuple(items), named.get(case_id, ()))
         for case_id, items in found.items()
     )
 
 
-def _datasets_of(
-    connection: Connection, case_ids: Sequence[str], *, reader: str
-) -> dict[str, tuple[str, ...]]:
+def _datasets_of(connection: Connection, case_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
     rows = connection.execute(
-        f"""WITH {OPEN_BLIND} SELECT case_id, list_sort(list_distinct(list(dataset)))
-            FROM current_dataset_cases
-            WHERE list_contains($cases, case_id) AND case_id NOT IN (SELECT case_id FROM blind)
-            GROUP BY case_id""",  # noqa: S608 literals of storage
-        {"cases": list(case_ids), "reader": reader},
+        """SELECT case_id, list_sort(list_distinct(list(dataset))) FROM current_dataset_cases
+           WHERE list_contains($cases, case_id)
+             AND case_id NOT IN (SELECT case_id FROM item_facts WHERE slot IS NOT NULL)
+           GROUP BY case_id""",
+        {"cases": list(case_ids)},
     ).fetchall()
     return {case_id: tuple(names) for case_id, names in rows}
 
@@ -367,19 +271,15 @@ def _datasets(connection: Connection) -> tuple[str, ...]:
     return tuple(row[0] for row in rows)
 
 
-def _eyes(connection: Connection, reader: str, now: datetime) -> dict[str, object]:
-    """Return with whose eyes, and when, the items are seen."""
-    return {"reader": reader, "now": now, "registered": list(registered_roles(connection))}
-
-
 def items_of_case(
     connection: Connection, case_id: str, *, reader: str, now: datetime
 ) -> list[ReviewItem]:
     """Return the queued items of one case, worst first; see ``queue_page``."""
+    gather_facts(connection, reader=reader, now=now)
     rows = connection.execute(
-        f"""{_items("case_id = $case")} SELECT {_COLUMNS} FROM items WHERE case_id = $case
+        f"""{queued_items("case_id = $case")} SELECT {_COLUMNS} FROM items WHERE case_id = $case
             ORDER BY {_PLACE}, structure""",  # noqa: S608 literals of storage
-        {**_eyes(connection, reader, now), "case": case_id},
+        {"reader": reader, "case": case_id},
     ).fetchall()
     return [ReviewItem(*row) for row in rows]
 
@@ -391,11 +291,12 @@ def next_open_case(
 
     What was returned to this reader comes first.
     """
+    gather_facts(connection, reader=reader, now=now)
     row = connection.execute(
-        f"""{_items()} SELECT case_id FROM items
+        f"""{queued_items()} SELECT case_id FROM items
             WHERE status IN ('open', 'mine') AND ($after IS NULL OR case_id <> $after)
             ORDER BY (returned_by IS NOT NULL AND verdict_by = $reader) DESC,
                      {_PLACE}, structure LIMIT 1""",  # noqa: S608 literals of storage
-        {**_eyes(connection, reader, now), "after": after},
+        {"reader": reader, "after": after},
     ).fetchone()
     return row[0] if row else None
