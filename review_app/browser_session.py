@@ -40,9 +40,9 @@ def session_of(headers: Headers) -> str | None:
     return well_formed(cookie_parser(headers.get("cookie", "")).get(COOKIE))
 
 
-def well_formed(session: str | None) -> str | None:
+def well_formed(session: object) -> str | None:
     """Return a cookie's value where it has the form of ours, else None."""
-    return session if session is not None and _WELL_FORMED.fullmatch(session) else None
+    return session if isinstance(session, str) and _WELL_FORMED.fullmatch(session) else None
 
 
 def _with_cookie(send: Send, session: str) -> Send:

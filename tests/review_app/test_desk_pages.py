@@ -8,7 +8,7 @@ from starlette.requests import Request
 from streamlit.testing.v1 import AppTest
 
 import review_app
-from review_app import session
+from review_app import queue_page, session
 from review_app.downloads import GRANTS, send_file
 from review_app.session import utc_now
 from storage.approvals import Decision, decide
@@ -91,6 +91,8 @@ def test_queue_page_still_reads_the_database_once(made, readings, monkeypatch):
     opened = []
     read = Store.read
     monkeypatch.setattr(Store, "read", lambda self: opened.append(1) or read(self))
+    # Makes the next CT ready from a thread of its own.
+    monkeypatch.setattr(queue_page, "prefetch_after", lambda here, case_id: None)
 
     app = run()
     app.toggle(key="show-to-approve").set_value(True).run()

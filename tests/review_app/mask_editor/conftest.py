@@ -45,9 +45,12 @@ def serving() -> ModuleType:
     return module
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: Path) -> Iterator[Browser]:
-    """One headless Chromium for all tests of a process."""
+    """One headless Chromium for all tests of a file.
+
+    No longer: while it is there, its event loop runs in this thread, and no other may.
+    """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
