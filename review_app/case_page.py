@@ -187,8 +187,11 @@ def _verdicts(
         disabled=not can_judge,
         wrap=True,
     )
-    keys = here.settings.keys
-    key_of, item = keys.model_dump(), (here, case_id, line)
+    key_of, item = here.settings.keys.model_dump(), (here, case_id, line)
+    if is_editing(here) and is_built() and can_judge:
+        # In the editor these keys mean something else (3D brush, next disputed place, correct): a
+        # press that misses it, or comes while it loads, must not reject, move on or close it.
+        key_of |= {"reject": None, "next_item": None, "correct": None}
     with st.container(horizontal=True, key="verdicts"):
         for kind, words, help_text in _VERDICTS:
             st.button(
@@ -206,7 +209,7 @@ def _verdicts(
             "Next",
             key=f"next-{suffix}",
             help="Go on without a verdict.",
-            shortcut=keys.next_item,
+            shortcut=key_of["next_item"],
             on_click=move_on,
             args=(here, case_id, lines, line),
         )

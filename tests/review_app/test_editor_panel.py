@@ -151,6 +151,22 @@ def test_items_open_in_the_editor_unless_the_settings_say_otherwise(made, page, 
     assert page.browser.get("document").json()["structure"] == "liver"
 
 
+def shortcuts(app):
+    """The key of each button of the page, by the first word of the button's own name."""
+    return {button.key.split("-")[0]: button.proto.shortcut for button in app.button if button.key}
+
+
+def test_keys_that_the_editor_uses_otherwise_do_nothing_on_the_page_beside_it(made, page):
+    app = edit(made, page)
+    beside_the_editor = shortcuts(app)
+    press(app, f"correct-{made.case_ids[0]}-liver")
+    beside_pictures = shortcuts(app)
+
+    names = ("accept", "reject", "next", "correct")
+    assert [beside_the_editor[name] for name in names] == ["a", "", "", ""]
+    assert [beside_pictures[name] for name in names] == ["a", "b", "n", "e"]
+
+
 def test_without_the_page_part_correct_shows_pictures_and_upload(made, page, tmp_path):
     (tmp_path / "build.json").unlink()
 
