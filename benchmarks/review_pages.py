@@ -44,8 +44,10 @@ INSERT INTO masks SELECT prediction_id, m, structure, repeat('0', 64), [0, 9, 0,
        FROM c, s, (SELECT unnest(['committee', 'a', 'b', 'd']) AS m);
 INSERT INTO maps SELECT prediction_id, m, structure, repeat('0', 64), [0, 9, 0, 9, 0, 9]
        FROM c, s, (SELECT unnest(['uncertainty', 'disagreement']) AS m);
-INSERT INTO queue_items SELECT 'q', i * {count} + n + 1, 'present', case_id, structure, 0.5,
-       '3 of 3 members see it, they agree by 0.' || (i % 100)::VARCHAR || ' (pairwise Dice)',
+INSERT INTO queue_items BY NAME SELECT 'q' AS snapshot_id, i * {count} + n + 1 AS position,
+       'present' AS kind, case_id, structure, 0.5 AS risk,
+       '3 of 3 members see it, they agree by 0.' || (i % 100)::VARCHAR
+       || ' (pairwise Dice)' AS reason,
        prediction_id FROM c, s;
 INSERT INTO verdicts SELECT md5(case_id || structure), case_id, structure, 'review',
        ['accept', 'correct', 'absent', 'reject', 'defer'][1 + i % 5], 'r' || (i % 10)::VARCHAR, [],

@@ -15,7 +15,7 @@ INSERT INTO cases SELECT case_id, case_id, [512, 512, 300], [0.8, 0.8, 1.5], 'LP
        [1.0], [1.0], ''::BLOB, i, TIMESTAMP '2026-01-01' FROM c;
 INSERT INTO case_files SELECT case_id, '/nowhere', 'x', 1, i, TIMESTAMP '2026-01-01' FROM c;
 INSERT INTO patients SELECT case_id, case_id, 'none', i, TIMESTAMP '2026-01-01' FROM c;
-INSERT INTO queue_snapshots VALUES ('q', 'k', 'disagreement', 1, TIMESTAMP '2026-01-01');
+INSERT INTO queue_snapshots VALUES ('q', 'k', 'disagreement', 1, TIMESTAMP '2026-01-01', NULL);
 """
 
 

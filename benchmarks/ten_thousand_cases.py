@@ -40,8 +40,9 @@ INSERT INTO predictions SELECT prediction_id, case_id, 'k', 'r-old', 'm', 1.0, i
        TIMESTAMP '2026-01-01' FROM c WHERE i % 2 = 0;
 INSERT INTO scores BY NAME SELECT prediction_id, m AS member, structure, 9.0 AS volume_ml
        FROM c, s, (SELECT unnest(['committee', 'a', 'b', 'd']) AS m) WHERE i % 2 = 0;
-INSERT INTO queue_items SELECT 'q', i * {count} + n + 1, 'present', case_id, structure, 0.5,
-       '3 of 3 members see it', prediction_id FROM c, s WHERE i % 2 = 0;
+INSERT INTO queue_items BY NAME SELECT 'q' AS snapshot_id, i * {count} + n + 1 AS position,
+       'present' AS kind, case_id, structure, 0.5 AS risk,
+       '3 of 3 members see it' AS reason, prediction_id FROM c, s WHERE i % 2 = 0;
 INSERT INTO case_leases SELECT case_id, 'k', 'r-alive', TIMESTAMP '2027-01-01'
        FROM c WHERE i % 2 = 1 AND i < 400;
 INSERT INTO failures SELECT case_id, 'k', 'r-old', 'unreadable', 'it cannot be read', i,

@@ -22,7 +22,9 @@ _MAP_ROWS = """[{"kind":"VARCHAR","structure":"VARCHAR","object":"VARCHAR","box"
 _SCORE_ROWS = """[{"member":"VARCHAR","structure":"VARCHAR","volume_ml":"DOUBLE",
 "entropy_mean":"DOUBLE","entropy_border":"DOUBLE","self_consistency":"DOUBLE",
 "pairwise_dice":"DOUBLE","inconsistency":"DOUBLE","overlap_exclusive":"DOUBLE",
-"max_probability":"DOUBLE","removed_ml":"DOUBLE"}]"""
+"max_probability":"DOUBLE","removed_ml":"DOUBLE","pairwise_dice_least":"DOUBLE",
+"entropy_worst":"DOUBLE","tta_dice":"DOUBLE","attention_voxels":"BIGINT",
+"attention_heat":"DOUBLE","attention_mm3":"DOUBLE"}]"""
 _CANDIDATE_ROWS = """[{"structure":"VARCHAR","peak":"DOUBLE","volume_ml":"DOUBLE",
 "centre":["INTEGER"],"host_share":"DOUBLE","in_mask":"BOOLEAN"}]"""
 _QUEUE_ROWS = """[{"position":"INTEGER","kind":"VARCHAR","case_id":"VARCHAR",
@@ -185,14 +187,14 @@ def _case_failed(connection: Connection, line: JournalLine, objects: ObjectStore
 def _queue_ranked(connection: Connection, line: JournalLine, objects: ObjectStore) -> None:
     data = line.data
     connection.execute(
-        "INSERT INTO queue_snapshots VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO queue_snapshots VALUES (?, ?, ?, ?, ?, NULL)",
         [line.line_hash, data["committee_id"], data["policy"], line.seq, line.at],
     )
     items = _json_object(objects, data["items"])["items"]
     connection.execute(
-        """INSERT INTO queue_items
-           SELECT $snapshot, item.position, item.kind, item.case_id, item.structure, item.risk,
-                  item.reason, c.prediction_id
+        """INSERT INTO queue_items BY NAME
+           SELECT $snapshot AS snapshot_id, item.position, item.kind, item.case_id,
+                  item.structure, item.risk, item.reason, c.prediction_id
            FROM (SELECT unnest(from_json($items::JSON, $columns)) AS item)
            JOIN closed_cases c ON c.case_id = item.case_id AND c.committee_id = $committee""",
         {
