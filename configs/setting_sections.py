@@ -223,6 +223,8 @@ class ReviewKeys(_Section):
     slice_up: str = "w"
     slice_down: str = "s"
     zoom: str = "z"
+    approve: str = "v"
+    send_back: str = "t"
 
     @model_validator(mode="after")
     def _check_keys(self) -> Self:

@@ -107,12 +107,14 @@ class Waiting:
     """What waits for one reader's approval.
 
     Attributes:
-        items: The oldest of it.
+        items: Some of it, oldest first.
         count: How much there is.
+        offset: So many older ones stand before the items.
     """
 
     items: tuple[Submission, ...]
     count: int
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,11 +227,19 @@ def _keep(store: Store) -> timedelta:
     return timedelta(hours=store.settings.review.returned_hours)
 
 
-def waiting_for_approval(connection: Connection, *, reader: str, limit: int) -> Waiting:
+def waiting_for_approval(
+    connection: Connection, *, reader: str, limit: int, offset: int = 0
+) -> Waiting:
     """Return what a reader may approve or return, oldest first.
 
     Own work is left out, and what the reader is still to read without seeing the AI's mask, or to
     judge blind.
+
+    Args:
+        connection: An open index.
+        reader: Who is to decide.
+        limit: So many at most.
+        offset: How many older ones to leave out; as if 0 where no more than these are left.
     """
     rows = connection.execute(
         f"""WITH {UNREAD}, {OPEN_BLIND}, {_OWN}
@@ -241,14 +251,16 @@ def waiting_for_approval(connection: Connection, *, reader: str, limit: int) -> 
             ANTI JOIN unread u ON u.case_id = v.case_id AND u.structure = v.structure
             ANTI JOIN blind b ON b.case_id = v.case_id AND b.structure = v.structure
             WHERE v.verdict <> 'defer'
-            ORDER BY v.seq LIMIT $limit""",  # noqa: S608 literals of storage
-        {"reader": reader, "limit": limit, "case": None},
+            ORDER BY v.seq LIMIT $limit OFFSET $offset""",  # noqa: S608 literals of storage
+        {"reader": reader, "limit": limit, "offset": offset, "case": None},
     ).fetchall()
+    if offset and not rows:
+        return waiting_for_approval(connection, reader=reader, limit=limit)
     items = tuple(
         Submission(verdict_id, case_id, structure, verdict, by, tuple(tags), changed, given_at)
         for verdict_id, case_id, structure, verdict, by, tags, changed, given_at, _ in rows
     )
-    return Waiting(items, rows[0][8] if rows else 0)
+    return Waiting(items, rows[0][8] if rows else 0, offset)
 
 
 def returned_items(connection: Connection, *, reader: str) -> tuple[ReturnedItem, ...]:
