@@ -113,6 +113,7 @@ def print_status(status: Status) -> None:
             "ranked at (UTC)",
             status.ranked_at.isoformat(" ", "seconds") if status.ranked_at else "-",
         ),
+        ("verdicts", _verdicts(status)),
     ]
     print_table("Workspace", ["what", "state"], rows)
     if status.failures:
@@ -151,6 +152,12 @@ def write_report(path: Path, summary: AnnotateSummary) -> None:
 
 def _queue_row(entry: QueueEntry) -> tuple[int, str, str, float, str]:
     return (entry.position, entry.case_id, entry.structure, entry.risk, entry.reason)
+
+
+def _verdicts(status: Status) -> str:
+    """Return how many wait for a second reader, where one is asked for, or to be given again."""
+    waiting = "no second reader" if status.to_approve is None else f"{status.to_approve} to approve"
+    return f"{waiting}, {status.returned} returned"
 
 
 def _running(status: Status) -> str:

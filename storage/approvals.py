@@ -44,7 +44,7 @@ _OWN = """
 """
 # Returned verdicts that no newer review has taken the place of; asked from the few decisions.
 _RETURNED = """
-    SELECT v.case_id, v.structure, v.reader, a.reviewer, a.comment, a.kept_until,
+    SELECT v.verdict_id, v.case_id, v.structure, v.reader, a.reviewer, a.comment, a.kept_until,
            a.recorded_at AS decided_at
     FROM current_decisions a JOIN verdicts v ON v.verdict_id = a.verdict_id
     ANTI JOIN verdicts n ON n.case_id = v.case_id AND n.structure = v.structure
@@ -131,6 +131,23 @@ class ReturnedItem:
     comment: str
     returned_at: datetime
     kept_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnedVerdict:
+    """A returned verdict that was not given again yet, whoever gave it."""
+
+    verdict_id: str
+    reader: str
+    item: ReturnedItem
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalCounts:
+    """How many verdicts, of all readers, wait: for a second reader, or to be given again."""
+
+    to_approve: int
+    returned: int
 
 
 def decide(store: Store, decision: Decision, *, now: datetime) -> str:
@@ -271,6 +288,48 @@ def returned_items(connection: Connection, *, reader: str) -> tuple[ReturnedItem
         [reader],
     ).fetchall()
     return tuple(ReturnedItem(*row) for row in rows)
+
+
+def returned_verdicts(
+    connection: Connection, *, reader: str, limit: int
+) -> tuple[ReturnedVerdict, ...]:
+    """Return what waits to be judged again by anybody, the oldest return first.
+
+    Args:
+        connection: An open index.
+        reader: Who looks: what this one is to read or judge blind is left out.
+        limit: So many at most.
+    """
+    rows = connection.execute(
+        f"""WITH {UNREAD}, {OPEN_BLIND}
+            SELECT r.verdict_id, r.reader, r.case_id, r.structure, r.reviewer, r.comment,
+                   r.decided_at, r.kept_until
+            FROM ({_RETURNED}) r
+            ANTI JOIN unread u ON u.case_id = r.case_id AND u.structure = r.structure
+            ANTI JOIN blind b ON b.case_id = r.case_id AND b.structure = r.structure
+            ORDER BY r.decided_at, r.structure LIMIT $limit""",  # noqa: S608 literals of storage
+        {"reader": reader, "limit": limit},
+    ).fetchall()
+    return tuple(ReturnedVerdict(row[0], row[1], ReturnedItem(*row[2:])) for row in rows)
+
+
+def approval_counts(connection: Connection) -> ApprovalCounts:
+    """Return how much waits in the whole workspace, whether or not approval is asked for."""
+    counts = dict(
+        connection.execute("SELECT state, count(*) FROM review_states GROUP BY state").fetchall()
+    )
+    return ApprovalCounts(counts.get("submitted", 0), counts.get("returned", 0))
+
+
+def reviews_starting_with(connection: Connection, start: str) -> dict[str, str | None]:
+    """Return the reviews whose id starts so -> the decision that stands on each."""
+    rows = connection.execute(
+        """SELECT v.verdict_id, d.decision_id FROM verdicts v
+           LEFT JOIN current_decisions d ON d.verdict_id = v.verdict_id
+           WHERE v.reading = 'review' AND starts_with(v.verdict_id, ?)""",
+        [start],
+    ).fetchall()
+    return dict(rows)
 
 
 def kept_for_others(
