@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 
 import nibabel
 import numpy as np
@@ -132,7 +131,6 @@ def limited(root, most_bytes):
 def test_kept_blocks_drop_no_others_and_are_the_first_to_go(small_ct, make_annotated):
     made = make_annotated(cases=2)
     root = made.store.workspace.regions_path
-    shutil.rmtree(root, ignore_errors=True)
     regions, rows = opened(made)
     wanted = regions.blocks(rows[0]).path
     grid, size = CtBlocks.open(wanted).grid, wanted.stat().st_size
@@ -184,7 +182,6 @@ def test_blocks_are_made_once_and_again_when_they_are_damaged(make_annotated, sm
 
 def test_blocks_unused_longest_are_dropped_over_the_limit(make_annotated):
     made = make_annotated(cases=3)
-    shutil.rmtree(made.store.workspace.regions_path, ignore_errors=True)
     regions, rows = opened(made)
     first = regions.blocks(rows[0]).path
     size = first.stat().st_size
