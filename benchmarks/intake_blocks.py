@@ -26,7 +26,7 @@ from storage.volume import Volume
 
 def main() -> None:
     """Print a table, one row a CT."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Measure blocks at intake.")
     parser.add_argument("cts", nargs="+", type=Path)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
