@@ -258,17 +258,21 @@ def waiting_for_approval(
         limit: So many at most.
         offset: How many older ones to leave out; as if 0 where no more than these are left.
     """
+    # Counted beside, since `count(*) OVER ()` under a LIMIT fails now and then (duckdb#22352).
     rows = connection.execute(
-        f"""WITH {UNREAD}, {OPEN_BLIND}, {_OWN}
-            SELECT v.verdict_id, v.case_id, v.structure, v.verdict, v.reader, v.tags,
-                   v.voxels_changed, v.recorded_at, count(*) OVER ()
-            FROM current_verdicts v
-            ANTI JOIN decisions d ON d.verdict_id = v.verdict_id
-            ANTI JOIN own ON own.verdict_id = v.verdict_id
-            ANTI JOIN unread u ON u.case_id = v.case_id AND u.structure = v.structure
-            ANTI JOIN blind b ON b.case_id = v.case_id AND b.structure = v.structure
-            WHERE v.verdict <> 'defer'
-            ORDER BY v.seq LIMIT $limit OFFSET $offset""",  # noqa: S608 literals of storage
+        f"""WITH {UNREAD}, {OPEN_BLIND}, {_OWN},
+            waiting AS MATERIALIZED (
+                SELECT v.verdict_id, v.case_id, v.structure, v.verdict, v.reader, v.tags,
+                       v.voxels_changed, v.recorded_at, v.seq
+                FROM current_verdicts v
+                ANTI JOIN decisions d ON d.verdict_id = v.verdict_id
+                ANTI JOIN own ON own.verdict_id = v.verdict_id
+                ANTI JOIN unread u ON u.case_id = v.case_id AND u.structure = v.structure
+                ANTI JOIN blind b ON b.case_id = v.case_id AND b.structure = v.structure
+                WHERE v.verdict <> 'defer'
+            )
+            SELECT * EXCLUDE (seq), (SELECT count(*) FROM waiting) FROM waiting
+            ORDER BY seq LIMIT $limit OFFSET $offset""",  # noqa: S608 literals of storage
         {"reader": reader, "limit": limit, "offset": offset, "case": None},
     ).fetchall()
     if offset and not rows:
