@@ -1,17 +1,15 @@
 """The editor in a real browser, on the app's own server: strokes become exactly those voxels."""
 
 import gzip
-import os
-import signal
-import socket
-import subprocess
 import sys
-from pathlib import Path
+from contextlib import ExitStack
 
 import nibabel
 import numpy as np
 import pytest
 
+from benchmarks.chromium import WINDOW
+from benchmarks.review_server import ReviewServer
 from review_app import editor_panel
 from review_app.session import utc_now
 from storage.label_masks import read_label
@@ -25,90 +23,22 @@ pytestmark = [
     pytest.mark.skipif(not editor_panel.is_built(), reason="needs the editor's page part"),
 ]
 
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-]
 OBLIQUE_LPS = np.array(
     [[-2.9, 0.6, 0.1, 9], [-0.6, -2.9, -0.2, 4], [0, 0.3, 5.0, 1], [0, 0, 0, 1.0]]
 )
 
 
-class Server:
-    """The command line's app on a workspace, always at the same address."""
-
-    def __init__(self, root):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.root, self.child = root, None
-        self.start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self):
-        command = [sys.executable, "-m", "flows.cli", "review", "--no-browser", "--reader", "anna"]
-        command += ["--port", str(self.port), "-w", str(self.root)]
-        self.child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        for line in self.child.stdout:
-            if "review app for anna" in line:
-                return
-        pytest.fail("the app did not start")
-
-    def kill(self):
-        """End the serving process as a crash would."""
-        listed = Path(f"/proc/{self.child.pid}/task/{self.child.pid}/children").read_text()
-        (serving,) = listed.split()
-        os.kill(int(serving), signal.SIGKILL)
-        self.child.wait(30)
-        self.child.stdout.close()
-
-    def stop(self):
-        if self.child.poll() is None:
-            self.child.send_signal(signal.SIGTERM)
-            self.child.wait(30)
-            self.child.stdout.close()
-
-
 @pytest.fixture
-def open_page(chromium, tmp_path):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path / "profile",
-            executable_path=chromium,
-            headless=True,
-            args=FLAGS,
-            viewport={"width": 1280, "height": 800},
-        )
+def open_page(browser):
+    with browser.new_context(viewport=WINDOW) as context:
         context.set_default_timeout(60_000)
-        yield context.pages[0]
-        context.close()
+        yield context.new_page()
 
 
 @pytest.fixture
 def serve():
-    started = []
-
-    def make(root):
-        started.append(Server(root))
-        return started[-1]
-
-    yield make
-    for one in started:
-        one.stop()
+    with ExitStack() as started:
+        yield lambda root: started.enter_context(ReviewServer(root))
 
 
 def open_editor(page, server, case_id, structure="liver"):
