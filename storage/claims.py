@@ -59,20 +59,21 @@ def claim_items(
 def renew_claim(
     store: Store, case_id: str, structure: str, *, reader: str, now: datetime, lease: timedelta
 ) -> bool:
-    """Prolong a claim that is alive; an expired one is not taken again.
+    """Prolong a reader's claim; an expired one too, as long as nothing came in between.
+
+    Whoever takes an item, and whoever judges it, removes the claim that stood there: one that is
+    still there, however old, is on an item that nobody else has touched since.
 
     Returns:
         Whether the reader holds the item.
     """
     with store.transaction() as transaction:
-        connection = transaction.connection
-        if _live(connection, case_id, now).get(structure) != reader:
-            return False
-        connection.execute(
-            "UPDATE claims SET expires_at = ? WHERE case_id = ? AND structure = ? AND reader = ?",
+        found = transaction.connection.execute(
+            """UPDATE claims SET expires_at = ? WHERE case_id = ? AND structure = ? AND reader = ?
+               RETURNING structure""",
             [now + lease, case_id, structure, reader],
-        )
-    return True
+        ).fetchone()
+    return found is not None
 
 
 def release_claims(

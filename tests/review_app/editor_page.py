@@ -71,10 +71,11 @@ def save(page):
 
 def record(page, words="Liver corrected."):
     """Wait until the last save is a version, settling what it touches beside its structure."""
-    page.locator(".st-key-pending, [data-testid=stAlert]").first.wait_for()
-    if page.locator(".st-key-pending").count():
-        page.get_by_role("button", name="Record the correction").first.click()
-    page.get_by_text(words).wait_for()
+    pending, done = page.locator(".st-key-pending"), page.get_by_text(words)
+    pending.or_(done).first.wait_for()
+    if pending.count():
+        pending.get_by_role("button", name="Record the correction").click()
+    done.wait_for()
 
 
 def is_put(request, what):
