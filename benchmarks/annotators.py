@@ -13,7 +13,6 @@ and that journal, objects and index agree, also after a rebuild. Volumes are sma
 from __future__ import annotations
 
 import argparse
-import gzip
 import hashlib
 import json
 import secrets
@@ -25,7 +24,6 @@ import threading
 import time
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import nibabel
@@ -34,6 +32,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from benchmarks.machine import describe
+from benchmarks.played_page import judge, packed, put
 from configs.errors import ConflictError
 from configs.taxonomy import load_taxonomy
 from flows.init import init
@@ -45,8 +44,7 @@ from review_app.open_documents import DOCUMENTS
 from review_app.session import Desk, utc_now
 from review_app.view_models import structure_lines
 from storage.claims import claim_items
-from storage.corrections import correct, put_mask, store_correction
-from storage.drafts import Drafts
+from storage.corrections import put_mask
 from storage.grid import Grid
 from storage.label_masks import read_label
 from storage.labels import label_history
@@ -56,8 +54,6 @@ from storage.queue import QueueEntry, write_queue
 from storage.rebuild import rebuild
 from storage.review_case import read_case
 from storage.store import Store
-from storage.uploaded_mask import UploadedMask
-from storage.verdicts import Verdict, give_verdict
 from storage.verify import verify
 
 SHAPE = (40, 36, 24)
@@ -244,24 +240,24 @@ class Annotator:
 
     def save(self, document, mask):
         """Send a draft at times, then the mask, then give the verdict."""
-        body = gzip.compress(mask.tobytes(order="F"), 1)
+        body = packed(mask)
         started = time.perf_counter()
         if self.rng.random() < 0.5:
-            answer = self.send(document, "draft", body)
+            answer = put(self.client, document, "draft", body)
             expect(answer.status_code == 200, answer.text)
         request = secrets.token_hex(16)
-        answer = self.send(document, "mask", body, request)
+        answer = put(self.client, document, "mask", body, request=request)
         if answer.status_code == 409:
             self.counts["refused before the verdict"] += 1
             return
         expect(answer.status_code == 200, answer.text)
         if self.rng.random() < 0.1:
-            again = self.send(document, "mask", body, request)
+            again = put(self.client, document, "mask", body, request=request)
             expect(again.json() == answer.json(), "a replay was answered otherwise")
             self.counts["replayed"] += 1
         self.let_go(document)
         try:
-            version = self.give(document, answer.json()["receipt"])
+            version = judge(document, answer.json()["receipt"])
         except ConflictError:
             self.counts["refused at the verdict"] += 1
             return
@@ -275,41 +271,6 @@ class Annotator:
         for hold in self.holds:
             if hold[:2] == item:
                 hold[3] = min(hold[3], now)
-
-    def send(self, document, path, body, request=None):
-        """PUT a body as the page does."""
-        headers = {
-            "content-type": "application/octet-stream",
-            "x-atlasloop-xsrf": document.xsrf,
-            "x-atlasloop-base": document.shown_base,
-            "x-atlasloop-request": request or secrets.token_hex(16),
-        }
-        return self.client.put(f"/edit/{document.token}/{path}", content=body, headers=headers)
-
-    def give(self, document, receipt):
-        """Give the verdict that the kept mask makes; returns the id of its version."""
-        store, item, now = self.here.store, document.item, utc_now()
-        drafts = Drafts(store.workspace.drafts_path)
-        kept = drafts.candidate(document.draft_key, receipt)
-        upload = UploadedMask(kept.edited.mask_ras, kept.edited.box_ras, 1.0)
-        correction = correct(store.objects, item.grid, upload, base=item.base, neighbours={})
-        mask, linked = store_correction(store.objects, correction, transfer=())
-        verdict = Verdict(
-            case_id=item.case.case_id,
-            structure=item.structure,
-            verdict="correct",
-            reader=self.reader,
-            base_version=item.base_version,
-            request_id=secrets.token_hex(12),
-            opened_at=now - timedelta(seconds=5),
-            active_s=5.0,
-            mask=mask,
-            linked=linked,
-            voxels_changed=correction.voxels_changed,
-        )
-        given = give_verdict(store, verdict, now=utc_now())
-        drafts.drop(document.draft_key)
-        return given.versions[item.structure]
 
 
 def expect(holds, words):
