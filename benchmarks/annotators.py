@@ -215,6 +215,10 @@ class Annotator:
         for name, until in held.items():
             self.holds.append([case_id, name, began, until.timestamp(), self.reader])
         self.counts["held by another"] += len(STRUCTURES) - len(held)
+        if not held:
+            # A reader reads who has it, and looks elsewhere; asking on at once would only keep the
+            # lock from those who save.
+            time.sleep(self.rng.uniform(0.5, 1.5) * self.here.lease.total_seconds() / 4)
         for name in self.rng.permutation(sorted(held)):
             if len(self.saves) < self.quota:
                 self.one_item(case, lines[str(name)])
