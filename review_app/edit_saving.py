@@ -54,6 +54,7 @@ def keep_candidate(entry: OpenDocument, mask: Mask) -> dict[str, object]:
         StorageError: The disk is full or cannot be written to.
     """
     document, now = entry.document, utc_now()
+    _hold(entry, now)
     _check_still_ours(document, now)
     edited = _with_other_parts(document, mask)
     receipt = secrets.token_urlsafe(24)
@@ -61,7 +62,6 @@ def keep_candidate(entry: OpenDocument, mask: Mask) -> dict[str, object]:
     # As a draft too: what was saved comes back when the tab dies before its verdict.
     drafts.put(document.draft_key, edited, now=now)
     drafts.put_candidate(document.draft_key, edited, receipt=receipt, now=now)
-    _renew(entry, now)
     before = part_in(document.base_mask(), edited.box_ras)
     return {
         "receipt": receipt,
@@ -108,14 +108,19 @@ def _renew(entry: OpenDocument, now: datetime) -> None:
     lease = document.here.lease
     if now - entry.renewed_at < lease / 4:
         return
-    item = document.item
+    _hold(entry, now)
+
+
+def _hold(entry: OpenDocument, now: datetime) -> None:
+    """Prolong the claim; an expired one is taken up again where nobody touched the item since."""
+    document = entry.document
     renew_claim(
         document.here.store,
-        item.case.case_id,
-        item.structure,
+        document.item.case.case_id,
+        document.item.structure,
         reader=document.here.reader,
         now=now,
-        lease=lease,
+        lease=document.here.lease,
     )
     entry.renewed_at = now
 

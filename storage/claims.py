@@ -66,24 +66,25 @@ def claim_items(
 def renew_claim(
     store: Store, case_id: str, structure: str, *, reader: str, now: datetime, lease: timedelta
 ) -> bool:
-    """Prolong a claim that is alive; an expired one is not taken again.
+    """Prolong a reader's claim; an expired one too, as long as nothing came in between.
 
-    Nor is one on an item that was meanwhile assigned to another reader, to be judged blind.
+    Whoever takes an item, and whoever judges it, removes the claim that stood there: one that is
+    still there, however old, is on an item that nobody else has touched since. Not prolonged is one
+    on an item that was meanwhile assigned to another reader, to be judged blind.
 
     Returns:
         Whether the reader holds the item.
     """
     with store.transaction() as transaction:
-        connection = transaction.connection
-        if _live(connection, case_id, now).get(structure) != reader:
-            return False
+connection = transaction.connection
         if structure in reserved_items(connection, case_id, reader=reader, now=now):
             return False
-        connection.execute(
-            "UPDATE claims SET expires_at = ? WHERE case_id = ? AND structure = ? AND reader = ?",
+        found = connection.execute(
+            """UPDATE claims SET expires_at = ? WHERE case_id = ? AND structure = ? AND reader = ?
+               RETURNING structure""",
             [now + lease, case_id, structure, reader],
-        )
-    return True
+        ).fetchone()
+    return found is not None
 
 
 def release_claims(
@@ -118,7 +119,10 @@ def check_claim(
         )
     holder, expires_at = row
     if holder != reader:
-        raise ConflictError(f"{structure} of {case_id} is held by another reader")
+        raise ConflictError(
+            f"{structure} of {case_id} is held by another reader; open it again once it is free, "
+            "drafts are kept"
+        )
     if expires_at <= now:
         raise ConflictError(
             f"the claim on {structure} of {case_id} expired at {expires_at:%H:%M:%S} UTC; open the "

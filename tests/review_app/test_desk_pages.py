@@ -1,13 +1,10 @@
 """Roles and approval on the pages, without a browser."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from starlette.requests import Request
-from streamlit.testing.v1 import AppTest
 
-import review_app
 from review_app import queue_page, session
 from review_app.downloads import GRANTS, send_file
 from review_app.session import utc_now
@@ -17,8 +14,7 @@ from storage.readers import Actor
 from storage.review_case import read_case
 from storage.roles import Role
 from storage.store import Store
-
-MAIN = Path(review_app.__file__).with_name("main.py")
+from tests.review_app.app_script import keys, press, run, texts
 
 
 @pytest.fixture
@@ -35,28 +31,6 @@ def made(make_annotated, monkeypatch):
 @pytest.fixture
 def readings(made, make_readings):
     return make_readings(made)
-
-
-def run(**parameters):
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    for name, value in parameters.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    return app
-
-
-def press(app, key):
-    app.button(key=key).click().run()
-    assert not app.exception
-
-
-def texts(app):
-    return " ".join(one.value for one in [*app.get("html"), *app.info, *app.error])
-
-
-def keys(app, prefix=""):
-    return [button.key for button in app.button if button.key.startswith(prefix)]
 
 
 def given(made, case=0, structure="liver", reader="ben"):

@@ -1,14 +1,11 @@
 """Comparing versions and bringing one back, without a browser."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from streamlit.testing.v1 import AppTest
 
-import review_app
 from review_app import case_images, session
 from review_app.case_images import ct_of
 from review_app.session import utc_now
@@ -18,8 +15,8 @@ from storage.claims import claim_items
 from storage.label_masks import read_label
 from storage.labels import ABSENT
 from storage.review_case import read_case
+from tests.review_app.app_script import keys, press, run_case, texts
 
-MAIN = Path(review_app.__file__).with_name("main.py")
 RGB = (1, 2, 3)
 
 
@@ -52,30 +49,6 @@ def masks(made, readings):
 
 def shown(made):
     return read_case(made.store, made.case_ids[0], reader="ben", now=utc_now())
-
-
-def run(made, structure="liver", view="versions"):
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    parameters = {"view": view, "case": made.case_ids[0], "structure": structure}
-    for name, value in parameters.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    return app
-
-
-def press(app, key):
-    app.button(key=key).click().run()
-    assert not app.exception
-
-
-def texts(app):
-    shown = [*app.get("html"), *app.info, *app.error, *app.warning]
-    return " ".join(one.value for one in shown)
-
-
-def keys(app):
-    return [button.key for button in app.button]
 
 
 def test_choices_are_the_consensus_and_every_version_oldest_first(made, masks):
@@ -147,7 +120,7 @@ def test_pair_of_two_absent_labels_starts_in_the_middle(made):
 
 
 def test_page_compares_and_is_reached_from_the_case_page(made, masks):
-    app = run(made, view="case")
+    app = run_case(made)
     press(app, "compare-versions")
 
     volumes = [mask.voxels * 45 / 1000 for mask in masks]
@@ -175,12 +148,12 @@ def test_reader_chooses_the_plane_and_each_has_slices_of_its_own(made, masks):
 
 
 def test_structure_without_a_version_has_nothing_to_compare(made):
-    assert "nothing to compare" in texts(run(made, "stomach"))
+    assert "nothing to compare" in texts(run_case(made, "stomach", view="versions"))
 
 
 def test_neighbour_that_is_not_ticked_stays_as_it_is(made, masks):
     older = shown(made).versions[0]
-    app = run(made)
+    app = run_case(made, view="versions")
     press(app, f"restore-Left-{older.version_id}")
     assert "overlaps a neighbour" in texts(app)
     before = shown(made).bases["stomach"]
@@ -194,7 +167,7 @@ def test_neighbour_that_is_not_ticked_stays_as_it_is(made, masks):
 
 def test_what_another_reader_holds_is_not_brought_back(made, masks, readings):
     older = shown(made).versions[0]
-    app = run(made)
+    app = run_case(made, view="versions")
     press(app, f"restore-Left-{older.version_id}")
     now = utc_now()
     lease = session.desk().lease
@@ -208,7 +181,7 @@ def test_what_another_reader_holds_is_not_brought_back(made, masks, readings):
 
 def test_change_meanwhile_is_a_conflict_and_the_next_press_takes_as_ticked(made, masks, readings):
     older = shown(made).versions[0]
-    app = run(made)
+    app = run_case(made, view="versions")
     press(app, f"restore-Left-{older.version_id}")
     readings.review(made.case_ids[0], "liver", "absent", reader="cleo")
 
