@@ -76,7 +76,7 @@ def renew_claim(
         Whether the reader holds the item.
     """
     with store.transaction() as transaction:
-connection = transaction.connection
+        connection = transaction.connection
         if structure in reserved_items(connection, case_id, reader=reader, now=now):
             return False
         found = connection.execute(
