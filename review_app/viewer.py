@@ -102,6 +102,18 @@ def show_slices(scene: Scene, keys: ReviewKeys, on_action: Callable[[], None]) -
                 _plane(scene, view, plane, _SMALL_PX)
 
 
+def place_of(key: str) -> tuple[int, int, int] | None:
+    """Return the voxel where the planes of a scene meet; None while it is not shown."""
+    stands = [
+        st.session_state.get(f"slice-{key}-{plane}")
+        for plane, _ in sorted(PLANE_AXES.items(), key=lambda pair: pair[1])
+    ]
+    if any(at is None for at in stands):
+        return None
+    i, j, k = (int(at) - 1 for at in stands if at is not None)
+    return (i, j, k)
+
+
 def _zoom(scene: Scene, keys: ReviewKeys) -> bool:
     if scene.region_ras is None:
         return False
