@@ -14,8 +14,10 @@ import pytest
 
 from review_app import editor_panel
 from review_app.session import utc_now
+from storage.assignments import assign_readings
 from storage.label_masks import read_label
-from storage.labels import base_of, label_history
+from storage.label_sources import labels_of, parse_source
+from storage.labels import LabelMask, base_of, current_labels, label_history
 from storage.review_case import read_case
 from storage.verify import verify
 
@@ -215,3 +217,82 @@ def test_a_killed_server_and_a_reload_lose_no_autosaved_stroke(make_annotated, o
     assert restored.value.body() == drawn
     with store.read() as connection:
         assert label_history(connection, case_id, "liver") == []
+
+
+def test_an_independent_reading_is_drawn_in_the_editor_and_stored_apart(
+    make_annotated, open_page, serve, monkeypatch
+):
+    """Exactly the voxels drawn, at the CT's own places, with nothing in the chain of reviews."""
+    monkeypatch.setenv("ATLASLOOP_REVIEW__OPEN_IN", "editor")
+    made = make_annotated(affine=OBLIQUE_LPS)
+    case_id, store, page = made.case_ids[0], made.store, open_page
+    assign_readings(store, reader="anna", case_ids=[case_id], structures=["liver"])
+    with store.read() as connection:
+        before = base_of(connection, case_id, "liver")
+        (path,) = connection.execute("SELECT path FROM current_files").fetchone()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    with page.expect_response(lambda answer: answer.url.endswith("/document")) as opened:
+        page.goto(f"{serve(store.workspace.root).url}/?view=readings")
+    page.locator("[data-layers=ready]").wait_for()
+    region, shape = region_of_document(opened.value)
+    assert page.locator("[data-name=accept], [data-name=reject]").count() == 0
+    assert {url.split("/layer/")[1] for url in asked if "/layer/" in url} == {"mask"}
+
+    first = paint(page)
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+y")
+    page.keyboard.press("a")
+    page.locator(".footer-message", has_text="no answer here").wait_for()
+    with page.expect_request(lambda request: is_put(request, "mask")) as sent:
+        page.keyboard.press("Control+s")
+    page.get_by_text("Liver read.").wait_for()
+    page.get_by_text("No reading is assigned to you").wait_for()
+
+    drawn = gzip.decompress(sent.value.post_data_buffer)
+    assert drawn == first
+    expected = np.zeros(made_shape(store, case_id), bool)
+    expected[region] = np.frombuffer(drawn, np.uint8).reshape(shape, order="F") > 0
+    with store.read() as connection:
+        read = labels_of(connection, parse_source("reader:anna/independent")).labels
+        assert current_labels(connection, case_id=case_id) == {}
+        assert base_of(connection, case_id, "liver") == before
+    label = read[case_id, "liver"].mask
+    np.testing.assert_array_equal(read_label(store.objects, label, expected.shape), expected)
+    assert expected.sum() > 5
+    assert same_places(store, label, path, expected)
+    assert verify(store).findings == ()
+
+
+def made_shape(store, case_id):
+    return read_case(store, case_id, reader="anna", now=utc_now()).grid.ras_shape
+
+
+def test_a_member_s_mask_is_taken_by_one_key_and_saved_whole(make_annotated, open_page, serve):
+    made = make_annotated()
+    case_id, store, page = made.case_ids[0], made.store, open_page
+    _, before = stored(store, case_id)
+    case = read_case(store, case_id, reader="anna", now=utc_now())
+    masks = {one.member: one for one in case.masks["liver"]}
+    server = serve(store.workspace.root)
+    with page.expect_response(lambda answer: answer.url.endswith("/document")) as opened:
+        open_editor(page, server, case_id)
+    page.locator("[data-layers=ready]").wait_for()
+    names = [one["name"] for one in opened.value.json()["layers"] if one["kind"] == "member"]
+
+    page.locator("[data-name='take whole 0']").click()
+    page.locator(".footer-message", has_text=f"All of {names[0]} is taken").wait_for()
+    for key in ("Control+z", "8", "9"):
+        page.keyboard.press(key)
+    page.locator(".footer-message", has_text=f"All of {names[1]} is taken").wait_for()
+    page.keyboard.press("Control+s")
+    page.locator(".st-key-pending, [data-testid=stAlert]").first.wait_for()
+    if page.locator(".st-key-pending").count():
+        page.get_by_role("button", name="Record the correction").first.click()
+    page.get_by_text("Liver corrected.").wait_for()
+
+    taken = masks[names[1]]
+    label = LabelMask(taken.object, taken.box, taken.voxels)
+    _, after = stored(store, case_id)
+    np.testing.assert_array_equal(after, read_label(store.objects, label, before.shape))
+    assert (after != before).any()
