@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -12,7 +13,7 @@ from configs.taxonomy import load_taxonomy
 from review_app.case_images import ct_of
 from review_app.downloads import GRANTS
 from review_app.edit_document import Item
-from review_app.edit_reading import reading_item
+from review_app.edit_reading import reading_item, region_to_read
 from review_app.editor_panel import is_built
 from review_app.protocol_panel import show_protocol
 from review_app.reading_actions import (
@@ -39,7 +40,7 @@ from storage.case_image import open_case
 from storage.cases import CaseRow, existing_file
 from storage.corrections import whole_box
 from storage.edited_mask import EditedMask
-from storage.grid import Grid
+from storage.grid import Box, Grid
 from storage.masks import encode_mask
 from storage.open_readings import OpenReading, ReadingList, open_readings
 from storage.region_file import empty_mask
@@ -89,18 +90,30 @@ def _pictures(here: Desk, case: CaseRow, item: Item, drawn: EditedMask | None) -
         crop = MaskCrop(drawn.mask_ras.view("u1"), drawn.box_ras)
         layers = [Layer("", [("your drawing so far", Contour(crop, item.rgb, 2))])]
         start = best_cursor([crop], image.grid.ras_shape)
-    scene = Scene(key=key, image=image, start=item.place or start, layers=layers)
+    scene = Scene(
+        key=key,
+        image=image,
+        start=item.place or start,
+        layers=layers,
+        frame_at=partial(_frame, here, image.grid) if is_built() else None,
+    )
     idle_s = here.settings.idle_s
     show_slices(scene, here.settings.keys, lambda: seat().touch(utc_now(), idle_s=idle_s))
+
+
+def _frame(here: Desk, grid: Grid, place: tuple[int, int, int]) -> Box | None:
+    """Return what the editor would open round a place; None where that is the whole CT."""
+    region = region_to_read(grid, place, wider_mm=0.0, most_side=here.settings.region_side)
+    return None if region == whole_box(grid) else region
 
 
 def _place_to_draw(here: Desk, item: Item, key: str) -> None:
     side = here.settings.region_side
     is_large = max(item.grid.ras_shape) > side
     words = (
-        f"Move the sliders until the blue ticks meet in the {html.escape(item.display.lower())}, "
-        f"then draw there: the editor opens {side} voxels a side round that place. "
-        "For the rest, leave it and draw elsewhere: what is drawn stays."
+        f"Move the sliders until the blue frame holds the {html.escape(item.display.lower())}: "
+        "the editor opens what lies in it. Where the frame is too small, leave the editor and "
+        "draw the rest elsewhere: what is drawn stays."
         if is_large
         else "Draw in the editor, on the whole CT."
     )
