@@ -248,7 +248,8 @@ class ReviewSettings(_Section):
         cached_cts: CTs that the app keeps in memory, two bytes a voxel each.
         four_eyes: A second reader approves each verdict; training takes approved ones only.
         returned_hours: How long a verdict that was returned is nobody's but its reader's.
-        open_in: What a structure opens in: the editor, or slices to look at (``e`` changes over).
+        open_in: What items and readings open in: the editor, or slices to look at (``e`` changes
+            over).
         region_side: Longest side of what the editor opens at once, in voxels; more comes in parts.
         region_cache_gb: Disk for CTs in blocks; the ones unused longest go first.
         blocks_at_intake: Whether intake lays CTs in blocks while it has them in memory; only as

@@ -12,6 +12,7 @@ from storage.drafts import DraftKey
 from storage.edited_mask import EditedMask, label_box, label_in
 from storage.grid import Box, Grid
 from storage.labels import LabelMask
+from storage.open_readings import OpenReading
 
 LayerKind = Literal["mask", "member", "neighbour", "heat"]
 
@@ -46,6 +47,8 @@ class Item:
         neighbours: Exclusive neighbours that have a mask: their version and mask.
         disagreement: Map of where members disagree; None where there is none.
         blind: Nothing may say what a model or another reader thought.
+        reading: The independent reading that is drawn; None where a label is judged.
+        place: Voxel of the CT that the reader looks at first; None to begin with the mask.
     """
 
     case: CaseRow
@@ -59,6 +62,19 @@ class Item:
     neighbours: Mapping[str, tuple[str, LabelMask]]
     disagreement: LabelMask | None = None
     blind: bool = False
+    reading: OpenReading | None = None
+    place: tuple[int, int, int] | None = None
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """What can be said of it beside a mask, as the page calls it."""
+        every = ("accept", "absent", "reject", "unsure")
+        return every if self.reading is None else ("absent", "unsure")
+
+    def draft_key(self, reader: str) -> DraftKey:
+        """Return what a reader's draft of it is kept under; readings and reviews never meet."""
+        name = self.structure if self.reading is None else f"reading {self.structure}"
+        return DraftKey(reader, self.case.case_id, name, self.base_version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +102,7 @@ class EditDocument:
     @property
     def draft_key(self) -> DraftKey:
         """The draft that its edits go to."""
-        item = self.item
-        return DraftKey(self.here.reader, item.case.case_id, item.structure, item.base_version)
+        return self.item.draft_key(self.here.reader)
 
     @property
     def shown_base(self) -> str:

@@ -13,10 +13,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from configs.errors import AtlasLoopError, ConflictError, UsageError
+from configs.errors import AccessError, AtlasLoopError, ConflictError, UsageError
 from model.surface import surface_of
 from review_app.body_picture import body_picture
 from review_app.case_images import regions_of
+from review_app.edit_access import check_may_look
 from review_app.edit_content import document_facts, draft_voxels, layer_voxels, region_hu
 from review_app.edit_document import EditDocument
 from review_app.edit_operation import REFINE, operated, refined
@@ -58,13 +59,17 @@ def edit_routes() -> list[Route]:
 
 
 def _answering(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-    """Return a route that finds the document, and answers every error of ours in words."""
+    """Return a route that finds the document, checks its reader, and answers errors in words."""
 
     async def answer(request: Request) -> Response:
         try:
-            return await handler(request, opened(request))
+            entry = opened(request)
+            await run_in_threadpool(check_may_look, entry)
+            return await handler(request, entry)
         except Refused as error:
             return _refusal(error.status, error)
+        except AccessError as error:
+            return _refusal(HTTPStatus.FORBIDDEN, error)
         except ConflictError as error:
             return _refusal(HTTPStatus.CONFLICT, error)
         except UsageError as error:

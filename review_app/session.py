@@ -15,6 +15,7 @@ from configs.errors import UsageError
 from configs.setting_sections import ReviewSettings
 from review_app.view_models import ActivityClock
 from storage.corrections import Correction
+from storage.masks import EncodedMask
 from storage.readers import who_acts
 from storage.store import Store
 
@@ -90,6 +91,19 @@ class PendingSave:
     findings: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class PendingReading:
+    """A reading out of the editor that may be cut off, and waits for the reader's word.
+
+    Attributes:
+        item: What it is of.
+        encoded: The mask.
+    """
+
+    item: tuple[str, str]
+    encoded: EncodedMask
+
+
 @dataclass(slots=True)
 class Seat:
     """The memory of one tab.
@@ -106,6 +120,9 @@ class Seat:
         wider_mm: Item -> how much more than the usual region the reader asked for.
         pending: The last save of the editor that waits for the reader's word.
         heard: What the editor told already, so that it counts once.
+        drawing: Whether a reading is open in the editor; None until the reader says so.
+        places: Reading -> voxel that the reader looked at when he wanted to draw.
+        pending_reading: The last saved reading that waits for the reader's word.
     """
 
     displays: dict[tuple[str, str], Display] = field(default_factory=dict)
@@ -119,6 +136,9 @@ class Seat:
     wider_mm: dict[tuple[str, str], float] = field(default_factory=dict)
     pending: PendingSave | None = None
     heard: list[str] = field(default_factory=list)
+    drawing: bool | None = None
+    places: dict[tuple[str, str], tuple[int, int, int]] = field(default_factory=dict)
+    pending_reading: PendingReading | None = None
 
     def display(self, item: tuple[str, str], base_version: str | None, *, idle_s: float) -> Display:
         """Return the display of the item that is shown now, made when it is new; time goes on."""
@@ -147,6 +167,9 @@ class Seat:
         self.correcting = None
         self.pending = None
         self.wider_mm.pop(item, None)
+        self.drawing = None
+        self.places.pop(item, None)
+        self.pending_reading = None
         self.uploads += 1
 
     def hears(self, told: str) -> bool:

@@ -10,12 +10,19 @@ import pytest
 from benchmarks.chromium import WINDOW
 from benchmarks.review_server import ReviewServer
 from review_app import editor_panel
+from review_app.session import utc_now
+from storage.assignments import assign_readings
+from storage.label_masks import read_label
+from storage.label_sources import labels_of, parse_source
+from storage.labels import LabelMask, base_of, current_labels
+from storage.review_case import read_case
 from storage.verify import verify
 from tests.review_app.editor_page import (
     SETTINGS,
     draft_after,
     open_editor,
     paint,
+    ready_region,
     record,
     region_voxels,
     save,
@@ -97,6 +104,73 @@ def test_a_killed_server_and_a_reload_lose_no_autosaved_stroke(make_annotated, p
 
         assert restored.value.body() == drawn
         assert versions(store, case_id) == []
+
+
+def test_an_independent_reading_is_drawn_in_the_editor_and_stored_apart(make_annotated, page):
+    """Exactly the voxels drawn, at the CT's own places, with nothing in the chain of reviews."""
+    made = make_annotated(affine=AFFINES["oblique LPS"])
+    case_id, store = made.case_ids[0], made.store
+    assign_readings(store, reader="anna", case_ids=[case_id], structures=["liver"])
+    with store.read() as connection:
+        before = base_of(connection, case_id, "liver")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    with ReviewServer(store.workspace.root, settings=SETTINGS) as server:
+        with page.expect_response(lambda answer: answer.url.endswith("/document")) as opened:
+            page.goto(f"{server.url}/?view=readings")
+        region, shape = ready_region(page, opened.value)
+        assert page.locator("[data-name=accept], [data-name=reject]").count() == 0
+        assert {url.split("/layer/")[1] for url in asked if "/layer/" in url} == {"mask"}
+
+        first = paint(page)
+        page.keyboard.press("Control+z")
+        page.keyboard.press("Control+y")
+        page.keyboard.press("a")
+        page.locator(".footer-message", has_text="no answer here").wait_for()
+        _, drawn = save(page)
+        page.get_by_text("Liver read.").wait_for()
+        page.get_by_text("No reading is assigned to you").wait_for()
+
+    assert drawn == first
+    grid = read_case(store, case_id, reader="anna", now=utc_now()).grid
+    expected = np.zeros(grid.ras_shape, bool)
+    expected[region] = region_voxels(drawn, shape)
+    with store.read() as connection:
+        read = labels_of(connection, parse_source("reader:anna/independent")).labels
+        assert current_labels(connection, case_id=case_id) == {}
+        assert base_of(connection, case_id, "liver") == before
+    label = read[case_id, "liver"].mask
+    np.testing.assert_array_equal(read_label(store.objects, label, expected.shape), expected)
+    assert expected.sum() > 5
+    assert same_places(store, label, path_of(store, case_id), expected)
+    assert verify(store).findings == ()
+
+
+def test_a_member_s_mask_is_taken_by_one_key_and_saved_whole(make_annotated, page):
+    made = make_annotated()
+    case_id, store = made.case_ids[0], made.store
+    _, before = stored(store, case_id)
+    case = read_case(store, case_id, reader="anna", now=utc_now())
+    masks = {one.member: one for one in case.masks["liver"]}
+    with ReviewServer(store.workspace.root, settings=SETTINGS) as server:
+        with page.expect_response(lambda answer: answer.url.endswith("/document")) as opened:
+            open_editor(page, server, case_id)
+        layers = opened.value.json()["layers"]
+        names = [one["name"] for one in layers if one["kind"] == "member"]
+
+        page.locator("[data-name='take whole 0']").click()
+        page.locator(".footer-message", has_text=f"All of {names[0]} is taken").wait_for()
+        for key in ("Control+z", "8", "9"):
+            page.keyboard.press(key)
+        page.locator(".footer-message", has_text=f"All of {names[1]} is taken").wait_for()
+        page.keyboard.press("Control+s")
+        record(page)
+
+    taken = masks[names[1]]
+    label = LabelMask(taken.object, taken.box, taken.voxels)
+    _, after = stored(store, case_id)
+    np.testing.assert_array_equal(after, read_label(store.objects, label, before.shape))
+    assert (after != before).any()
 
 
 def case_of(made, affine):

@@ -133,7 +133,7 @@ def test_page_compares_and_is_reached_from_the_case_page(made, masks):
 
 
 def test_reader_chooses_the_plane_and_each_has_slices_of_its_own(made, masks):
-    app = run(made)
+    app = run_case(made, view="versions")
     counts = {}
     for plane in ("axial", "coronal", "sagittal"):
         app.segmented_control(key="version-plane").set_value(plane).run()
