@@ -31,6 +31,8 @@ from review_app.edit_request import (
 )
 from review_app.edit_saving import drop_draft, keep_candidate, keep_draft
 from review_app.open_documents import OpenDocument
+from review_app.session import utc_now
+from review_app.tab_work import TAB_WORK
 from storage.grid import box_shape
 from storage.gzip_blocks import gzipped
 
@@ -166,6 +168,7 @@ async def _writing(
 ) -> Response:
     """Answer a request that keeps a mask; one that comes twice is answered twice, kept once."""
     key = f"{keep.__name__} {check_writing(request, entry)}"
+    TAB_WORK.note(entry.document.tab, utc_now())
     body = await read_body(request, most_bytes=_voxels(entry.document))
     return await run_in_threadpool(
         _once, entry, key, lambda: keep(entry, _mask_of(entry.document, body))

@@ -13,6 +13,7 @@ import streamlit as st
 
 from configs.errors import UsageError
 from configs.setting_sections import ReviewSettings
+from review_app.tab_work import TAB_WORK
 from review_app.view_models import ActivityClock
 from storage.corrections import Correction
 from storage.masks import EncodedMask
@@ -154,10 +155,12 @@ class Seat:
         return display
 
     def touch(self, now: datetime, *, idle_s: float) -> None:
-        """Count the time since the last action for the item that was shown until now."""
+        """Count the time since the last action, or stroke, for the item shown until now."""
         if self.shown in self.displays:
             display = self.displays[self.shown]
-            clock = display.clock.touched(now, idle_s=idle_s)
+            clock = display.clock
+            for time in (*TAB_WORK.between(self.tab, clock.last, now), now):
+                clock = clock.touched(time, idle_s=idle_s)
             self.displays[self.shown] = replace(display, clock=clock)
 
     def forget(self, item: tuple[str, str]) -> None:
