@@ -151,6 +151,34 @@ class RetrainSettings(_Section):
     least_patients: int = Field(default=10, ge=2)
 
 
+class TriageSettings(_Section):
+    """What comes first in the queue.
+
+    Attributes:
+        policy: ``expected_gain`` in DSC per predicted minute, or one of the policies that others
+            use: see ``model.triage.policies``.
+        objective: ``release`` for good labels to hand out, ``learning`` for what a network learns
+            most from.
+        weights: What a structure's DSC is worth beside others', 1 where it is not named.
+        turns: Whether structures take turns, or patients, on top of the policy.
+        seed: Of the policy that draws.
+    """
+
+    policy: Literal[
+        "expected_gain",
+        "disagreement",
+        "attention",
+        "entropy",
+        "volume_outlier",
+        "random_foreground",
+        "round_robin",
+    ] = "expected_gain"
+    objective: Literal["release", "learning"] = "release"
+    weights: dict[str, float] = Field(default_factory=dict)
+    turns: Literal["none", "structure", "patient"] = "none"
+    seed: int = Field(default=0, ge=0)
+
+
 class MemberSettings(_Section):
     """One model of the committee: its name, its family and the registered weights it votes with."""
 

@@ -86,7 +86,7 @@ def print_retraining(summary: RetrainSummary) -> None:
 
 def print_queue(shown: ShownQueue) -> None:
     """Print the head of both queues."""
-    columns = ["#", "case", "structure", "risk", "why"]
+    columns = ["#", "case", "structure", "score", "DSC", "min", "why"]
     for kind, title, entries in (
         ("present", "To look at", shown.present),
         ("possibly_missed", "Possibly missed", shown.possibly_missed),
@@ -149,8 +149,20 @@ def write_report(path: Path, summary: AnnotateSummary) -> None:
         raise UsageError(f"the report {path} cannot be written: {error.strerror}") from error
 
 
-def _queue_row(entry: QueueEntry) -> tuple[int, str, str, float, str]:
-    return (entry.position, entry.case_id, entry.structure, entry.risk, entry.reason)
+def _queue_row(entry: QueueEntry) -> tuple[int, str, str, float, str, str, str]:
+    dsc = "" if entry.predicted_dsc is None else f"{entry.predicted_dsc:.2f}"
+    if entry.dsc_low is not None and entry.dsc_high is not None:
+        dsc += f" ({entry.dsc_low:.2f} to {entry.dsc_high:.2f})"
+    minutes = "" if entry.minutes is None else f"{entry.minutes:.1f}"
+    return (
+        entry.position,
+        entry.case_id,
+        entry.structure,
+        entry.risk,
+        dsc,
+        minutes,
+        entry.reason,
+    )
 
 
 def _running(status: Status) -> str:

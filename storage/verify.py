@@ -25,6 +25,7 @@ _NAMED_BY_LINE = (
     "manifest",
     "detail",
     "items",
+    "table",
     "evidence",
     "protocol",
 )
