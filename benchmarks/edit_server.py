@@ -14,6 +14,7 @@ import gzip
 import os
 import resource
 import secrets
+import shutil
 import statistics
 import tempfile
 import time
@@ -120,6 +121,8 @@ def workspace(folder, shape):
         write_int16_nifti(file, tissue, grid)
     store = init(folder / f"workspace {shape[2]}")
     (taken,) = intake(store, [path]).taken
+    # What intake laid in blocks goes: making them at the first opening is measured.
+    shutil.rmtree(store.workspace.regions_path, ignore_errors=True)
     mask = np.zeros(shape, bool)
     mask[tuple(slice(n // 2 - 40, n // 2 + 40) for n in shape)] = True
     stored = put_mask(store.objects, encode_mask(mask, tuple((0, n) for n in shape), grid))

@@ -13,7 +13,7 @@ from review_app import case_images, session
 from review_app.case_images import ct_of
 from review_app.session import utc_now
 from review_app.version_choices import default_pair, version_choices
-from review_app.version_pair import pair_pngs, version_pair
+from review_app.version_pair import PairView, pair_pngs, version_pair
 from storage.claims import claim_items
 from storage.label_masks import read_label
 from storage.labels import ABSENT
@@ -105,27 +105,32 @@ def test_same_mask_under_a_later_name_says_so_and_is_not_compared_at_first(made,
     assert default_pair(liver) == (liver[0].label_id, liver[1].label_id)
 
 
-def test_pair_starts_where_most_differs_and_shades_what_the_other_lacks(made, masks):
+@pytest.mark.parametrize(("plane", "axis"), [("axial", 2), ("coronal", 1), ("sagittal", 0)])
+def test_pair_starts_where_most_differs_and_shades_what_the_other_lacks(made, masks, plane, axis):
     case, (wide, narrow) = shown(made), masks
     store, shape = made.store, case.grid.ras_shape
     first, second = (read_label(store.objects, mask, shape) for mask in masks)
     pair = version_pair(store.objects, case.grid, wide, narrow)
 
-    changed = np.count_nonzero(first ^ second, axis=(0, 1))
-    assert changed[pair.start_slice] == changed.max() > 0
+    changed = np.count_nonzero(first ^ second, axis=tuple({0, 1, 2} - {axis}))
+    assert changed[pair.start_slice(plane)] == changed.max() > 0
     left, right = (
         np.asarray(Image.open(io.BytesIO(png))).astype(int)
         for png in pair_pngs(
             pair,
             ct_of(store, case.case),
+            PairView(
+                plane=plane,
+                slice_index=pair.start_slice(plane),
+                window_hu=(-160.0, 240.0),
+                margin_mm=20.0,
+            ),
             rgb=RGB,
-            slice_index=pair.start_slice,
-            window_hu=(-160.0, 240.0),
-            margin_mm=20.0,
         )
     )
-    for picture in (left, right):
-        assert (picture == RGB).all(axis=2).any()
+    for picture, mask in ((left, first), (right, second)):
+        is_there = mask.take(pair.start_slice(plane), axis).any()
+        assert (picture == RGB).all(axis=2).any() == is_there
     # The shade is the only thing redder than green by so much. The narrow mask lies inside the wide
     # one: nothing is on the right alone.
     redder = [np.count_nonzero(picture[..., 0] - picture[..., 1] > 50) for picture in (left, right)]
@@ -138,7 +143,7 @@ def test_pair_of_two_absent_labels_starts_in_the_middle(made):
 
     pair = version_pair(made.store.objects, case.grid, ABSENT, ABSENT)
 
-    assert (pair.difference.most_changed, pair.start_slice) == (None, 10)
+    assert (pair.difference.most_changed, pair.start_slice("axial")) == (None, 10)
 
 
 def test_page_compares_and_is_reached_from_the_case_page(made, masks):
@@ -152,6 +157,21 @@ def test_page_compares_and_is_reached_from_the_case_page(made, masks):
     assert len(app.get("image")) == 2
     press(app, "back-to-case")
     assert f"accept-{made.case_ids[0]}-liver" in keys(app)
+
+
+def test_reader_chooses_the_plane_and_each_has_slices_of_its_own(made, masks):
+    app = run(made)
+    counts = {}
+    for plane in ("axial", "coronal", "sagittal"):
+        app.segmented_control(key="version-plane").set_value(plane).run()
+        assert not app.exception
+        (slider,) = app.slider
+        counts[plane] = int(slider.max)
+        assert slider.label.startswith(f"{plane.capitalize()} slice of {counts[plane]}, ")
+        assert len(app.get("image")) == 2
+
+    shape = shown(made).grid.ras_shape
+    assert counts == {"axial": shape[2], "coronal": shape[1], "sagittal": shape[0]}
 
 
 def test_structure_without_a_version_has_nothing_to_compare(made):
