@@ -16,7 +16,7 @@ from storage.cases import Registration
 if TYPE_CHECKING:
     from flows.annotate import AnnotateSummary
     from flows.intake import IntakeSummary
-    from flows.queue import ShownQueue
+    from flows.queue import Budget, ShownQueue
     from flows.retrain import RetrainSummary
     from flows.status import Status
     from storage.queue import QueueEntry
@@ -101,6 +101,16 @@ def print_queue(shown: ShownQueue) -> None:
         total = shown.sizes.get(kind, 0)
         heading = f"{title}: first {len(entries)} of {total}"
         print_table(heading, columns, [_queue_row(queued.entry) for queued in entries])
+
+
+def print_budget(budget: Budget) -> None:
+    """Print how far a time reaches into the queue."""
+    gain = "" if budget.gain is None else f", for an expected gain of {budget.gain:.1f} DSC"
+    print_line(
+        f"{budget.minutes:g} predicted minutes suffice for the first {budget.labels} of "
+        f"{budget.waiting} labels, in {budget.cases} CTs{gain}; all of them take about "
+        f"{budget.whole_minutes / 60:.1f} h ({budget.words})"
+    )
 
 
 def print_status(status: Status) -> None:

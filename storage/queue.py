@@ -6,9 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 
 from storage.canonical_json import JsonObject
 from storage.queue_table import TYPES, QueueColumns, packed_queue
@@ -125,6 +127,19 @@ def ranked_at(connection: Connection) -> datetime | None:
     """Return when the current snapshot was made, UTC; ``None`` before the first triage."""
     row = connection.execute("SELECT max(recorded_at) FROM queue_snapshots").fetchone()
     return row[0] if row else None
+
+
+def unjudged_columns(connection: Connection) -> dict[str, npt.NDArray[Any]]:
+    """Return case, minutes and gain of what nobody judged, in order, shape (N,); NaN for NULL."""
+    found: dict[str, Any] = connection.execute(
+        """SELECT q.case_id, q.minutes, q.gain FROM current_queue q
+           ANTI JOIN current_verdicts v ON v.case_id = q.case_id AND v.structure = q.structure
+           ORDER BY q.position, q.kind"""
+    ).fetchnumpy()
+    numbers = {
+        name: np.ma.filled(found[name].astype(float), np.nan) for name in ("minutes", "gain")
+    }
+    return {"case_id": np.asarray(found["case_id"], str), **numbers}
 
 
 def ranked_how(connection: Connection) -> JsonObject:
