@@ -155,6 +155,31 @@ def predict_volume(
     return VolumePrediction(tuple(predictions), covered, computed, run, midline)
 
 
+def voted_volume(
+    predictions: Sequence[WorkingPrediction],
+    grid: Grid,
+    midline: Midline,
+    *,
+    taxonomy: Taxonomy,
+    device: torch.device,
+    options: AnnotateOptions,
+) -> VolumePrediction:
+    """Return what members predict whose probabilities are there already, of all they cover.
+
+    Args:
+        predictions: One a member, in the committee's order.
+        grid: The native grid.
+        midline: Of the body; rules ask for it.
+        taxonomy: Order, names and exclusive neighbours.
+        device: Where to compute.
+        options: Rules and distances; what members cover is what is annotated.
+    """
+    known = {name for one in predictions for name in one.structures}
+    covered = taxonomy.select(tuple(known))
+    run = _Run(grid, taxonomy, device, options)
+    return VolumePrediction(tuple(predictions), covered, covered, run, midline)
+
+
 @dataclass(frozen=True, slots=True)
 class VolumePrediction:
     """What a committee predicts for one volume, on the members' working grids.
