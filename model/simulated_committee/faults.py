@@ -155,7 +155,7 @@ def _draw(
     name: str, scene: Scene, plan: FaultPlan, taxonomy: Taxonomy, generator: np.random.Generator
 ) -> tuple[FaultKind, tuple[str, ...], Change] | None:
     """Return a kind, whom it spoils and what it does; None where nothing can happen."""
-    weights = {
+    weights: dict[FaultKind, float] = {
         kind: weight
         for kind, weight in plan.weights.items()
         if weight > 0 and (kind == "hallucinated") == (name not in scene.fields)
