@@ -50,6 +50,9 @@ _ORGANS = 25
 _CORD = 43
 _HELPERS = range(40, 48)
 
+# Splits that things are tuned and fitted on.
+_OPEN_SPLITS = ("development", "calibration")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
@@ -77,6 +80,10 @@ class Simulation:
 
     def __post_init__(self) -> None:
         needs_map = self.scenario.splits[self.split].truth == "label_map"
+        if self.sealed and self.split in _OPEN_SPLITS:
+            raise UsageError(
+                f"sealed faults are for final runs, on other patients than those of {self.split}"
+            )
         if self.count < 1:
             raise UsageError(f"a simulation has at least one patient, got {self.count}")
         if needs_map and self.label_map is None:

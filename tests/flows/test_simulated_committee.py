@@ -69,5 +69,7 @@ def test_a_label_map_is_asked_for_and_sealed_faults_are_refused(person):
         priors(None)
     with pytest.raises(UsageError, match="at least one"):
         priors(person, count=0)
+    with pytest.raises(UsageError, match="final runs"):
+        Simulation(split="development", count=1, sealed=True)
     with pytest.raises(UsageError, match="sealed"):
         simulated_patients(priors(person, kinds=COARSE.faults.sealed))

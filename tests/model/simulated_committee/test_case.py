@@ -115,3 +115,38 @@ def test_a_sealed_fault_is_refused_before_anything_is_drawn(masks, scenario):
 def test_masks_of_two_shapes_are_refused(masks, scenario):
     with pytest.raises(UsageError, match="one shape"):
         simulate({**masks, "spleen": np.zeros((2, 2, 2), bool)}, scenario)
+
+
+def test_a_committee_of_one_has_no_agreement(masks, scenario):
+    alone = clean(scenario).model_copy(update={"members": scenario.members[:1]})
+    case = simulate(masks, alone)
+    rows = [row for row in case.rows if row.structure == "liver"]
+
+    assert [row.member for row in rows] == ["alpha", COMMITTEE]
+    assert rows[1].pairwise_dice is None
+    assert 0.8 < case.dsc["liver"] < 1
+
+
+def test_what_nobody_covers_is_no_label(masks, scenario):
+    members = tuple(
+        member.model_copy(update={"abstains": ("liver",)}) for member in scenario.members[:2]
+    )
+    silent = scenario.members[2].model_copy(update={"abstains": tuple(masks)})
+    case = simulate(masks, clean(scenario).model_copy(update={"members": (*members, silent)}))
+
+    assert "liver" not in case.present
+    assert not any(row.structure == "liver" or row.member == "gamma" for row in case.rows)
+
+
+def test_an_empty_body_has_rows_and_no_truth(masks, scenario):
+    empty = {name: np.zeros_like(mask) for name, mask in masks.items()}
+    case = simulate(empty, clean(scenario))
+
+    assert case.dsc == {}
+    assert {row.volume_ml for row in case.rows} == {0.0}
+
+
+def test_a_mask_that_fills_the_volume_is_simulated(masks, scenario):
+    case = simulate({"liver": np.ones_like(masks["liver"])}, clean(scenario))
+
+    assert case.dsc == {"liver": 1.0}
