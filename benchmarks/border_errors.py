@@ -102,8 +102,8 @@ def main() -> None:
     lines = [
         "# Border errors of two real models, and of simulated pairs",
         "",
-        f"`python -m benchmarks.border_errors DATA --pairs {arguments.pairs}`; one CT, 30 slices at "
-        "3 mm, two models' labels. " + describe("numpy", "scipy"),
+        f"`python -m benchmarks.border_errors DATA --pairs {arguments.pairs}`; one CT, 30 slices "
+        "at 3 mm, two models' labels. " + describe("numpy", "scipy"),
         "",
         "Mean gap of the share within one voxel, by spread along the surface: "
         + ", ".join(f"{spread:g}: {gap:.3f}" for spread, gap in gaps.items())
