@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from model.dilation import dilated
 from model.grid import Triple
+from model.packed_volume import packed_volume
 
 COMMITTEE = "committee"
 THRESHOLD = 127
@@ -123,7 +123,8 @@ def border_band(mask: Mask, spacing_mm: Triple, band_mm: float) -> Mask:
     cut it.
     """
     radii = [max(1, int(band_mm / size)) for size in spacing_mm]
-    return dilated(mask, radii) & dilated(~mask, radii)
+    packed = packed_volume(mask, reach=radii[2])
+    return (packed.dilated(radii) & (~packed).dilated(radii)).unpacked()
 
 
 def dice_of_counts(both: int, first: int, second: int) -> float:
