@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from model.grid import Grid, Shape
+from model.grid import Box, Grid, Shape, Triple
 from model.native_maps import Vote, consensus_levels, foreground_box
-from model.scores import COMMITTEE, THRESHOLD, Bytes, claimed_share
+from model.placed_crop import foreground_bounds
+from model.scores import COMMITTEE, THRESHOLD, Bytes, Mask, claimed_share
 from model.working_levels import HALF
 from model.working_prediction import WorkingPrediction, votes_on
 
@@ -77,6 +80,74 @@ def claim_scores(structure: str, claims: Claims, exclusive: Sequence[str]) -> di
         for voter, own in claims.items()
         if structure in own
     }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ListedOverlap:
+    """Where organs of a list overlap anything, on the grid of the consensus' claims.
+
+    Attributes:
+        once: Voxels that an organ of the list claims, a bit each.
+        twice: Voxels that two of them claim.
+        listed: The list.
+        grid: Theirs.
+    """
+
+    once: Bytes
+    twice: Bytes
+    listed: frozenset[str]
+    grid: Grid
+
+    def of(self, structure: str, claim: Claim, box: Box, spacing_mm: Triple) -> Mask | None:
+        """Return where a listed organ claims a structure's own claim too; None where none does.
+
+        Args:
+            structure: Its name.
+            claim: What the consensus claims of it.
+            box: Of the native grid, which takes the nearest voxel of the claims' grid.
+            spacing_mm: Of the native grid.
+        """
+        bits = claim.bits & (self.twice if structure in self.listed else self.once)
+        if not bits.any():
+            return None
+        voxels = math.prod(self.grid.shape)
+        where = np.unpackbits(bits, count=voxels).view(np.bool_).reshape(self.grid.shape)
+        hits = foreground_bounds(where)
+        if hits is None:
+            return None
+        nearest = [self._nearest(axis, box, spacing_mm[axis]) for axis in range(3)]
+        # Most organs overlap in a few places, so that only the part that holds these is filled.
+        part = [
+            slice(*np.searchsorted(own, (start, stop)))
+            for own, start, stop in zip(nearest, hits.start, hits.stop, strict=True)
+        ]
+        found = np.zeros(box.shape, np.bool_)
+        rows = [own[inside] for own, inside in zip(nearest, part, strict=True)]
+        found[tuple(part)] = where[np.ix_(*rows)]
+        return found if found.any() else None
+
+    def _nearest(self, axis: int, box: Box, native_mm: float) -> npt.NDArray[np.intp]:
+        """Return the nearest voxel of the claims' grid to each native one of a box."""
+        centres = (np.arange(box.start[axis], box.stop[axis]) + 0.5) * native_mm
+        nearest = (centres / self.grid.spacing_mm[axis]).astype(np.intp)
+        return nearest.clip(0, self.grid.shape[axis] - 1)
+
+
+def listed_overlap(
+    predictions: Sequence[WorkingPrediction], claims: Claims, listed: Sequence[str]
+) -> ListedOverlap | None:
+    """Return where the consensus' claims on organs of a list overlap; None without predictions."""
+    if not predictions:
+        return None
+    first, found = predictions[0], claims[COMMITTEE]
+    grid = Grid(_shape(first.probabilities.shape), first.member.inference.spacing_mm)
+    once = np.zeros(-(-math.prod(grid.shape) // 8), np.uint8)
+    twice = np.zeros_like(once)
+    for name in listed:
+        if name in found:
+            twice |= once & found[name].bits
+            once |= found[name].bits
+    return ListedOverlap(once, twice, frozenset(listed), grid)
 
 
 def _member_claim(vote: Vote) -> Claim:
