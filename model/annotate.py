@@ -13,6 +13,7 @@ from configs.attention import AttentionSettings, shipped_attention
 from configs.errors import UsageError
 from configs.post_process import PostProcessRules
 from configs.taxonomy import Taxonomy
+from configs.test_time import InputChange
 from model.committee import CommitteeMember, check_committee
 from model.exclusive_overlap import (
     Claims,
@@ -30,6 +31,7 @@ from model.placed_crop import placed
 from model.post_processor import PostProcessor, VoterMasks, structures_to_compute
 from model.score_rows import NativeScores, ScoreOptions, empty_rows
 from model.scores import COMMITTEE, THRESHOLD, Bytes, Mask, ScoreRow, entropy_map
+from model.test_time import Repeats, SelfAgreement, self_agreement
 from model.triage_candidates import (
     CandidateLimits,
     ConsensusCrop,
@@ -51,6 +53,7 @@ class AnnotateOptions:
         region_mm: Side of the cube over which ``entropy_worst`` is.
         attention: Thresholds of attention.
         rules: What is kept of raw masks; None keeps everything and looks for no candidates.
+        changes: What a member that is alone with a structure sees once more, a pass each.
     """
 
     structures: tuple[str, ...] | None = None
@@ -60,6 +63,7 @@ class AnnotateOptions:
     region_mm: float = 20.0
     attention: AttentionSettings = field(default_factory=shipped_attention)
     rules: PostProcessRules | None = None
+    changes: tuple[InputChange, ...] = ()
 
     def __post_init__(self) -> None:
         if self.margin_mm < 0 or self.border_mm <= 0 or self.region_mm <= 0:
@@ -168,8 +172,15 @@ def predict_volume(
     predictions = predict_members(
         hu, spacing_mm, members, structures=computed, device=device, options=chosen.network
     )
+    again = self_agreement(
+        hu,
+        spacing_mm,
+        predictions,
+        structures=covered,
+        repeats=Repeats(chosen.changes, device, chosen.network),
+    )
     midline = body_midline(hu, spacing_mm)
-    run = _Run(grid, taxonomy, device, chosen)
+    run = _Run(grid, taxonomy, device, chosen, again)
     return VolumePrediction(tuple(predictions), covered, computed, run, midline)
 
 
@@ -191,7 +202,8 @@ class VolumePrediction:
     @property
     def fallbacks(self) -> tuple[str, ...]:
         """What was tried instead where memory was not enough or numbers overflowed, in words."""
-        return tuple(text for member in self.members for text in member.fallbacks)
+        own = [text for member in self.members for text in member.fallbacks]
+        return (*own, *self._run.again.fallbacks)
 
     def results(self) -> Iterator[StructureResult]:
         """Yield the result of every structure.
@@ -231,12 +243,13 @@ class VolumePrediction:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What stays the same from structure to structure."""
+    """What stays the same from structure to structure; ``again`` is of members that are alone."""
 
     grid: Grid
     taxonomy: Taxonomy
     device: torch.device
     options: AnnotateOptions
+    again: SelfAgreement
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -288,6 +301,7 @@ def _result(drawing: _Drawing, kept: VoterMasks, voted: _Voted, run: _Run) -> St
     claims = claim_scores(raw.structure, voted.claims, exclusive)
     by_rules = run.options.rules is not None
     candidates = _candidates(drawing, kept, voted.processor, run)
+    tta_dice = run.again.dice.get(raw.structure)
     if maps is None or raw.box is None or box is None:
         return StructureResult(
             structure=raw.structure,
@@ -296,7 +310,9 @@ def _result(drawing: _Drawing, kept: VoterMasks, voted: _Voted, run: _Run) -> St
             consensus=None,
             uncertainty=None,
             disagreement=None,
-            scores=empty_rows(raw.structure, drawing.votes, claims, by_rules=by_rules),
+            scores=empty_rows(
+                raw.structure, drawing.votes, claims, by_rules=by_rules, tta_dice=tta_dice
+            ),
             candidates=candidates,
         )
     uncertainty = entropy_map(maps.mean)
@@ -307,7 +323,7 @@ def _result(drawing: _Drawing, kept: VoterMasks, voted: _Voted, run: _Run) -> St
         raw=raw,
         kept=kept if by_rules else None,
         overlap=_listed_overlap(raw.structure, raw.box, voted, run),
-        tta_dice=None,
+        tta_dice=tta_dice,
         grid=run.grid,
         options=run.options.scores,
     )

@@ -92,7 +92,7 @@ def corrected_attention_mm3(mean: Bytes, spacing_mm: Triple, limits: CorrectedAt
         limits: Threshold and radius.
     """
     above = np.flatnonzero(np.greater(ENTROPY, limits.entropy_bits))
-    uncertain = (mean >= above[0]) & (mean <= above[-1])
+    uncertain = _between(mean, above)
     radii = radii_of(limits.opening_mm, spacing_mm)
     kept = packed_volume(uncertain, reach=radii[2]).opened(radii)
     return kept.count() * float(np.prod(spacing_mm))
@@ -126,9 +126,7 @@ def _differing(members: Sequence[Bytes], near: Sequence[Mask], limits: FaithfulA
 def _uncertain(members: Sequence[Bytes], limits: FaithfulAttention) -> Mask:
     """Return where the members' mean is above the threshold; one of them must be, then."""
     alone = _alone(limits)
-    first, width = np.uint8(alone[0]), np.uint8(alone[-1] - alone[0])
-    # Levels below the first wrap round to high ones.
-    found = [levels - first <= width for levels in members]
+    found = [_between(levels, alone) for levels in members]
     if len(members) == 1:
         return found[0]
     places = np.flatnonzero(np.logical_or.reduce(found))
@@ -140,6 +138,12 @@ def _uncertain(members: Sequence[Bytes], limits: FaithfulAttention) -> Mask:
 def _alone(limits: FaithfulAttention) -> Places:
     """Return the levels, one after the other, at which one member is uncertain by itself."""
     return np.flatnonzero(np.greater(HALF_ENTROPY, 255 * limits.entropy_nats))
+
+
+def _between(levels: Bytes, range_: Places) -> Mask:
+    """Return which levels lie between the first and the last of a range."""
+    # Those below the first wrap round to high ones.
+    return levels - np.uint8(range_[0]) <= np.uint8(range_[-1] - range_[0])
 
 
 def _only(shape: tuple[int, ...], places: Places) -> Mask:

@@ -12,7 +12,7 @@ import torch
 
 from model.grid import Box, Grid, Shape, Triple
 from model.native_maps import Vote, consensus_levels, foreground_box
-from model.placed_crop import foreground_bounds
+from model.placed_crop import PlacedMask, cropped
 from model.scores import COMMITTEE, THRESHOLD, Bytes, Mask, claimed_share
 from model.working_levels import HALF
 from model.working_prediction import WorkingPrediction, votes_on
@@ -108,22 +108,22 @@ class ListedOverlap:
             spacing_mm: Of the native grid.
         """
         bits = claim.bits & (self.twice if structure in self.listed else self.once)
-        if not bits.any():
-            return None
-        voxels = math.prod(self.grid.shape)
-        where = np.unpackbits(bits, count=voxels).view(np.bool_).reshape(self.grid.shape)
-        hits = foreground_bounds(where)
+        where = _planes(bits, self.grid.shape)
+        hits = None if where is None else cropped(where.mask, origin=where.box.start)
         if hits is None:
             return None
         nearest = [self._nearest(axis, box, spacing_mm[axis]) for axis in range(3)]
         # Most organs overlap in a few places, so that only the part that holds these is filled.
         part = [
             slice(*np.searchsorted(own, (start, stop)))
-            for own, start, stop in zip(nearest, hits.start, hits.stop, strict=True)
+            for own, start, stop in zip(nearest, hits.box.start, hits.box.stop, strict=True)
         ]
         found = np.zeros(box.shape, np.bool_)
-        rows = [own[inside] for own, inside in zip(nearest, part, strict=True)]
-        found[tuple(part)] = where[np.ix_(*rows)]
+        rows = [
+            own[inside] - first
+            for own, inside, first in zip(nearest, part, hits.box.start, strict=True)
+        ]
+        found[tuple(part)] = hits.mask[np.ix_(*rows)]
         return found if found.any() else None
 
     def _nearest(self, axis: int, box: Box, native_mm: float) -> npt.NDArray[np.intp]:
@@ -148,6 +148,23 @@ def listed_overlap(
             twice |= once & found[name].bits
             once |= found[name].bits
     return ListedOverlap(once, twice, frozenset(listed), grid)
+
+
+def _planes(bits: Bytes, shape: Shape) -> PlacedMask | None:
+    """Return the planes along I that hold all of a packed mask's voxels; None where it has none."""
+    words = bits[: bits.size // 8 * 8].view(np.uint64)
+    used = np.flatnonzero(words)
+    tail = bool(bits[8 * words.size :].any())
+    if not (used.size or tail):
+        return None
+    plane = shape[1] * shape[2]
+    first = (64 * int(used[0]) if used.size else 64 * words.size) // plane
+    last = shape[0] if tail else min(shape[0], -(-64 * (int(used[-1]) + 1) // plane))
+    byte, offset = divmod(first * plane, 8)
+    count = (last - first) * plane
+    unpacked = np.unpackbits(bits[byte:], count=offset + count)[offset:]
+    mask = unpacked.view(np.bool_).reshape(last - first, *shape[1:])
+    return PlacedMask(mask, Box((first, 0, 0), (last, shape[1], shape[2])))
 
 
 def _member_claim(vote: Vote) -> Claim:
