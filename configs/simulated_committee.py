@@ -116,6 +116,8 @@ class Softness(_Part):
         spread: Standard deviation of its logarithm.
         informed: Its correlation with the logarithm of the members' own error, in a case.
         hard_share: Which power of the local amplitude widens it: 0 not at all, 1 in proportion.
+        again: How far a member's logits move when it sees the CT again, changed a little: standard
+            deviation of smooth noise, so that soft borders move farther.
         faint_chance: Chance that a member family shows something of an absent structure.
         faint_peak: Lowest and highest of its highest probability, drawn log-uniformly.
     """
@@ -124,6 +126,7 @@ class Softness(_Part):
     spread: NotNegative
     informed: Share
     hard_share: Share
+    again: Positive
     faint_chance: Share
     faint_peak: tuple[Positive, Positive]
 

@@ -190,22 +190,24 @@ def voted_volume(
     midline: Midline,
     *,
     taxonomy: Taxonomy,
-    device: torch.device,
     options: AnnotateOptions,
+    again: SelfAgreement | None = None,
 ) -> VolumePrediction:
     """Return what members predict whose probabilities are there already, of all they cover.
+
+    It is scored on the CPU.
 
     Args:
         predictions: One a member, in the committee's order.
         grid: The native grid.
         midline: Of the body; rules ask for it.
         taxonomy: Order, names and exclusive neighbours.
-        device: Where to compute.
         options: Rules and distances; what members cover is what is annotated.
+        again: What lone members said when they were asked again; nothing when None.
     """
     known = {name for one in predictions for name in one.structures}
     covered = taxonomy.select(tuple(known))
-    run = _Run(grid, taxonomy, device, options)
+    run = _Run(grid, taxonomy, torch.device("cpu"), options, again or SelfAgreement())
     return VolumePrediction(tuple(predictions), covered, covered, run, midline)
 
 

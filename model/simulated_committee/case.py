@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import nn
 
 from configs.errors import UsageError
@@ -20,13 +19,17 @@ from model.inference_settings import InferenceSettings
 from model.metrics import dice
 from model.midline import Midline
 from model.placed_crop import Mask, PlacedMask, placed
-from model.scores import ScoreRow
+from model.scores import ScoreRow, dice_between
+from model.simulated_committee.border_error import smooth_noise
 from model.simulated_committee.faults import Fault, FaultPlan, draw_faults, with_faults
-from model.simulated_committee.members import Outline, draw_outlines, scene_of
+from model.simulated_committee.members import Outline, Outlines, draw_outlines, scene_of
+from model.test_time import SelfAgreement, alone_with
 from model.working_levels import Levels
 from model.working_prediction import WorkingPrediction
 
-_CPU = torch.device("cpu")
+# Unchanged and changed: as many masks of a lone member as are compared.
+_MASKS = 3
+_AGAIN_MM = 12.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +120,8 @@ def case_scores(
         grid,
         chosen.midline or Midline(0.0, float(grid.shape[0])),
         taxonomy=words,
-        device=_CPU,
         options=AnnotateOptions(rules=chosen.rules),
+        again=_asked_again(predictions, seen, scenario, generator),
     )
     results = {result.structure: result for result in voted.results()}
     return _case(ordered, results, [fault for fault, _ in faults], grid, keep=chosen.keep_masks)
@@ -150,6 +153,33 @@ def _prediction(
         structures=covered,
     )
     return WorkingPrediction(voter, covered, levels)
+
+
+def _asked_again(
+    predictions: Sequence[WorkingPrediction],
+    seen: Outlines,
+    scenario: CommitteeScenario,
+    generator: np.random.Generator,
+) -> SelfAgreement:
+    """Return how far families that are alone with a structure agree with themselves."""
+    members = [one.member for one in predictions]
+    structures = list(dict.fromkeys(name for one in predictions for name in one.structures))
+    dice_of: dict[str, float] = {}
+    for member, names in alone_with(members, structures).items():
+        for name in names:
+            if (outline := seen[member].get(name)) is None:
+                dice_of[name] = 1.0
+                continue
+            box, spacing_mm = outline.field.box, members[0].inference.spacing_mm
+            masks = {
+                str(number): outline.again(
+                    smooth_noise(box, spacing_mm, _AGAIN_MM, generator),
+                    scenario.softness.again if number else 0.0,
+                )
+                for number in range(_MASKS)
+            }
+            dice_of[name] = float(np.mean(list(dice_between(masks).values())))
+    return SelfAgreement(dice_of)
 
 
 def _case(

@@ -47,6 +47,16 @@ class Outline:
             logits = np.minimum(logits, self.ceiling)
         return np.rint(TOP * special.expit(np.maximum(logits, -_LARGEST_LOGIT))).astype(np.int16)
 
+    def again(self, noise: Values, again: float) -> Mask:
+        """Return the mask of the same member once its logits have moved by ``again`` times noise.
+
+        Args:
+            noise: A unit field, shape ``field.box.shape``.
+            again: Standard deviation of the move.
+        """
+        logits = np.minimum(self.field.values / self.width_mm, self.ceiling)
+        return logits + np.float32(again) * noise > 0
+
     def moved(self, field: SignedField) -> Outline:
         """Return the outline of another surface, as sure of it as on the whole of this one."""
         if field.box == self.field.box:

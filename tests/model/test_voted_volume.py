@@ -40,7 +40,6 @@ def test_probabilities_that_are_there_already_get_the_results_of_a_network():
         Grid(hu.shape, spacing_mm),
         body_midline(hu, spacing_mm),
         taxonomy=taxonomy,
-        device=CPU,
         options=AnnotateOptions(),
     )
 

@@ -127,6 +127,20 @@ def test_a_committee_of_one_has_no_agreement(masks, scenario):
     assert 0.8 < case.dsc["liver"] < 1
 
 
+def test_a_lone_member_is_asked_again(masks, scenario):
+    alone = clean(scenario).model_copy(update={"members": scenario.members[:1]})
+
+    def agreement(again):
+        softness = alone.softness.model_copy(update={"again": again})
+        case = simulate(masks, alone.model_copy(update={"softness": softness}))
+        rows = {row.structure: row for row in case.rows if row.member == COMMITTEE}
+        return rows["liver"].tta_dice, rows["spleen"].tta_dice
+
+    assert agreement(1e-6) == (pytest.approx(1.0, abs=0.01), 1.0)
+    assert 0.5 < agreement(1.0)[0] < agreement(0.2)[0] < 1.0
+    assert all(row.tta_dice is None for row in simulate(masks, scenario).rows)
+
+
 def test_what_nobody_covers_is_no_label(masks, scenario):
     members = tuple(
         member.model_copy(update={"abstains": ("liver",)}) for member in scenario.members[:2]
