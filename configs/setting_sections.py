@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from configs.inference_profiles import ProfileName
+from configs.test_time import MOST_PASSES
 
 
 class _Section(BaseModel):
@@ -70,6 +71,9 @@ class AnnotateSettings(_Section):
             from the workspace's folder.
         temperatures: Calibrate probabilities by the temperatures in the models' cards, which
             ``atlasloop validate --keep`` puts there.
+        test_time_passes: How often a member that is alone with a structure sees each CT once more,
+            a bit changed, so that it can disagree with itself (``tta_dice``): 0, off, to 6. Each
+            pass takes as long as that member's first. Cases that are closed stay as they are.
         possibly_missed_probability: A structure nobody segmented is queued as possibly missed when
             some voxel reaches this probability.
     """
@@ -87,6 +91,7 @@ class AnnotateSettings(_Section):
     memory_gb: float = Field(default=8.0, gt=0)
     post_process: str = Field(default="shipped", pattern=r"^(shipped|off|.+\.toml)$")
     temperatures: bool = True
+    test_time_passes: int = Field(default=0, ge=0, le=MOST_PASSES)
     possibly_missed_probability: float = Field(default=0.25, gt=0, lt=1)
 
 

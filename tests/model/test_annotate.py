@@ -386,7 +386,8 @@ def test_rules_shape_masks_volumes_and_dice_and_nothing_else():
         assert after.volume_ml == pytest.approx(1.0)
         assert before.volume_ml == pytest.approx(1.0 + removed_ml)
         assert (before.pairwise_dice, after.pairwise_dice) == (pytest.approx(2 / 2.4), 1.0)
-        same = {"volume_ml": 0.0, "pairwise_dice": None, "removed_ml": None}
+        least = {"pairwise_dice_least": None}
+        same = {"volume_ml": 0.0, "pairwise_dice": None, "removed_ml": None, **least}
         assert dataclasses.replace(before, **same) == dataclasses.replace(after, **same)
     assert raw.box == kept.box
     assert raw.uncertainty.tobytes() == kept.uncertainty.tobytes()
