@@ -271,3 +271,16 @@ class ReviewSettings(_Section):
     returned_hours: float = Field(default=48.0, ge=0)
     keys: ReviewKeys = ReviewKeys()
     editor_keys: dict[str, str] = Field(default_factory=dict)
+
+
+class TriageSettings(_Section):
+    """What triage expects of labels, and how it says so.
+
+    Attributes:
+        target: What is predicted: ``edit_dsc``, the AI's mask against its own correction, or
+            ``independent_dsc``, against readings made without it, which alone is accuracy.
+        level: Share of labels that are to lie inside their interval.
+    """
+
+    target: Literal["edit_dsc", "independent_dsc"] = "edit_dsc"
+    level: float = Field(default=0.9, ge=0.5, lt=1)

@@ -23,6 +23,7 @@ from configs.setting_sections import (
     ScheduleSettings,
     StorageSettings,
     TrainSettings,
+    TriageSettings,
 )
 
 ENV_PREFIX = "ATLASLOOP_"
@@ -51,6 +52,7 @@ class Settings(BaseSettings):
     train: TrainSettings = TrainSettings()
     retrain: RetrainSettings = RetrainSettings()
     review: ReviewSettings = ReviewSettings()
+    triage: TriageSettings = TriageSettings()
     committee: Annotated[tuple[MemberSettings, ...], Field()] = ()
 
 

@@ -129,6 +129,12 @@ def fit_intervals(
     return Intervals(level, quantile, patients, _words(level, patients, int(own.sum())))
 
 
+def no_intervals(table: ScoreTable, *, level: float = LEVEL) -> Intervals:
+    """Return intervals that are all unknown, for predictions that were not fitted."""
+    words = "no interval: the predicted DSC is not fitted to reviews"
+    return Intervals(level, np.full(len(table.structures), np.nan), 0, words)
+
+
 def interval_quality(
     *, low: Column, high: Column, dsc: Column, patient: Codes, level: float = LEVEL
 ) -> IntervalQuality:
