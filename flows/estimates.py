@@ -10,13 +10,14 @@ import numpy.typing as npt
 
 from configs.triage_priors import TriagePriors, load_triage_priors
 from flows.read_labels import ReadLabels, Target, read_labels
+from model.triage import conformal, predicted_dsc
 from model.triage.conformal import Flags, Intervals, fit_intervals, no_intervals
 from model.triage.edit_chance import EditChance, fit_edit_chance
 from model.triage.estimates import Basis, Estimates
 from model.triage.minutes import MinutesModel, fit_minutes
 from model.triage.predicted_dsc import DscPredictor, fit_dsc
 from model.triage.presence import PresenceModel, fit_presence
-from model.triage.score_table import Column, ScoreTable
+from model.triage.score_table import Codes, Column, ScoreTable
 from storage.review_outcomes import ReviewOutcome
 from storage.store import Store
 
@@ -31,9 +32,9 @@ _MEANING: dict[Target, str] = {
 def estimate(store: Store, table: ScoreTable, *, committee_id: str, seed: int = 0) -> Estimates:
     """Estimate every label of a table from the reviews of one committee version.
 
-    Patients of whom a label was drawn for the audit calibrate the intervals, by these labels alone;
-    all others fit the predictor. Where too little was read, each estimate is a fallback that its
-    words name.
+    Patients of whom the audit's labels were read calibrate the intervals, by these labels alone; at
+    most half of all, so that the others are enough to fit the predictor. Where too little was read,
+    each estimate is a fallback that its words name.
 
     Args:
         store: The workspace; not to be called while its index is open.
@@ -76,7 +77,7 @@ def estimate(store: Store, table: ScoreTable, *, committee_id: str, seed: int = 
 def _predictor(
     table: ScoreTable, known: ReadLabels, *, level: float, seed: int
 ) -> tuple[DscPredictor, Intervals]:
-    """Return the predictor, fitted on patients without an audited label, and the audit's intervals.
+    """Return the predictor, fitted on some patients, and intervals by the audit's labels of others.
 
     The DSC is that of structures that are there: those confirmed to be absent teach presence alone.
     A fallback gets no interval: a number that was not fitted is not to look as if it had been.
@@ -84,9 +85,10 @@ def _predictor(
     rows = _matched(table, known.told, known)
     there = rows.column(lambda one: one.is_there)
     dsc = np.where(there == 1, known.dsc[rows.places], np.nan)
-    calibrates = np.isin(rows.table.patient, list(known.audit_patients))
+    audited = rows.flags(lambda one: one.audit)
+    calibrates = _calibrating(rows.table.patient, audited, seed=seed)
     predictor = fit_dsc(rows.table.rows(~calibrates), dsc[~calibrates], seed=seed)
-    used = rows.flags(lambda one: one.audit)
+    used = audited & calibrates
     if predictor.model is None:
         return predictor, no_intervals(table, level=level)
     audit = rows.table.rows(used)
@@ -98,6 +100,19 @@ def _predictor(
         rejected=rows.flags(lambda one: one.read is None)[used],
     )
     return predictor, intervals
+
+
+def _calibrating(patient: Codes, audited: Flags, *, seed: int) -> Flags:
+    """Return the rows of the patients who calibrate, shape (M,).
+
+    They are drawn from those of the audit regardless of what was read, so that they stay
+    exchangeable with new patients. None are where too few would be left to fit, or to calibrate.
+    """
+    everybody, ours = np.unique(patient), np.unique(patient[audited])
+    most = min(len(everybody) // 2, len(everybody) - predicted_dsc.LEAST_PATIENTS)
+    most = 0 if most < conformal.LEAST_PATIENTS else most
+    drawn = np.random.default_rng(seed).permutation(ours)[:most]
+    return np.isin(patient, drawn)
 
 
 def _presence(table: ScoreTable, known: ReadLabels) -> PresenceModel:

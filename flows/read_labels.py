@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,12 +16,7 @@ from model.triage.score_table import Column
 from storage.grid import Grid
 from storage.label_crops import case_grids, paired_crops
 from storage.mask_overlaps import Pair, keep_overlaps, known_overlaps
-from storage.review_outcomes import (
-    ReviewOutcome,
-    audited_cases,
-    review_outcomes,
-    unaided_outcomes,
-)
+from storage.review_outcomes import ReviewOutcome, review_outcomes, unaided_outcomes
 from storage.splits import case_groups
 from storage.store import Store
 from storage.training_exposure import maybe_trained_on
@@ -42,7 +37,6 @@ class ReadLabels:
         dsc: Of each of ``told``, shape (N,). NaN where the structure is absent to both or where the
             label was rejected, which has no DSC.
         patients: Case id -> a number that cases share whose scans may be one patient's.
-        audit_patients: Numbers of those of whom a label was drawn for the audit.
     """
 
     reviews: Sequence[ReviewOutcome]
@@ -50,7 +44,6 @@ class ReadLabels:
     told: Sequence[ReviewOutcome]
     dsc: Column
     patients: Mapping[str, int]
-    audit_patients: Collection[int]
 
 
 def read_labels(store: Store, committee_id: str, target: Target) -> ReadLabels:
@@ -78,7 +71,6 @@ def read_labels(store: Store, committee_id: str, target: Target) -> ReadLabels:
         new = [one for one in told if _needs_decoding(one) and _pair(one) not in known]
         grids = case_grids(connection, {one.case_id for one in new})
         patients = case_groups(connection)
-        audited = audited_cases(connection, committee_id)
     computed = _decoded(store, new, grids)
     keep_overlaps(store, computed)
     return ReadLabels(
@@ -87,7 +79,6 @@ def read_labels(store: Store, committee_id: str, target: Target) -> ReadLabels:
         told=told,
         dsc=_dsc(told, {**known, **computed}),
         patients=patients,
-        audit_patients={patients[case_id] for case_id in audited},
     )
 
 

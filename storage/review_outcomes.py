@@ -148,15 +148,6 @@ def unaided_outcomes(connection: Connection, committee_id: str) -> list[ReviewOu
     return list(newest.values())
 
 
-def audited_cases(connection: Connection, committee_id: str) -> set[str]:
-    """Return the cases of which a label was drawn for the audit, as a committee saw it."""
-    rows = connection.execute(
-        f"WITH {_AUDITED} SELECT DISTINCT case_id FROM audited",  # noqa: S608 literals of this module
-        {"committee": committee_id},
-    ).fetchall()
-    return {row[0] for row in rows}
-
-
 def _parents(connection: Connection) -> dict[str, str | None]:
     return dict(
         connection.execute(

@@ -186,7 +186,7 @@ def _quantile(scores: Column, patient: Codes, level: float) -> float:
 def _words(level: float, patients: int, own: int) -> str:
     if patients < LEAST_PATIENTS:
         return (
-            f"no interval: {patients} patients of the audit were read, an interval needs "
+            f"no interval: {patients} patients of the audit could be set apart, an interval needs "
             f"{LEAST_PATIENTS}"
         )
     apart = f"; {own} structures by themselves" if own else ""

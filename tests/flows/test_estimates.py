@@ -73,7 +73,6 @@ def said(table, dsc, rows, *, audited=(), **changes):
         told=told,
         dsc=np.asarray(dsc)[rows],
         patients={name: number for number, name in enumerate(table.case_ids)},
-        audit_patients=set(audited),
     )
 
 
@@ -133,7 +132,26 @@ def test_a_fit_without_an_audit_says_that_it_has_no_interval(estimated):
 
     assert found.basis == "uncalibrated"
     assert np.isnan(found.low).all()
-    assert "no interval: 0 patients of the audit were read, an interval needs 9" in found.words
+    assert "no interval: 0 patients of the audit could be set apart" in found.words
+
+
+def test_an_audit_of_everybody_leaves_half_of_the_patients_to_fit_on(estimated):
+    table, dsc = make_table(60)
+
+    found = estimated(table, said(table, dsc, np.arange(150), audited=range(50)))
+
+    assert "fitted to 75 read labels of 25 patients" in found.words
+    assert "90% intervals from 25 patients of the audit" in found.words
+
+
+def test_the_fit_goes_before_the_intervals_where_patients_are_few(estimated):
+    """Of 28 patients 20 are to fit, and 8 cannot calibrate."""
+    table, dsc = make_table(60)
+
+    found = estimated(table, said(table, dsc, np.arange(84), audited=range(28)))
+
+    assert "fitted to 84 read labels of 28 patients" in found.words
+    assert found.basis == "uncalibrated"
 
 
 def test_few_reviews_give_fallbacks_without_intervals(estimated):

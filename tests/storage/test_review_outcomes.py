@@ -13,7 +13,6 @@ from storage.model_registry import register_model
 from storage.readers import Actor
 from storage.review_outcomes import (
     ReviewOutcome,
-    audited_cases,
     review_outcomes,
     unaided_outcomes,
 )
@@ -219,9 +218,6 @@ def test_labels_drawn_for_the_audit_are_told_from_the_queues(made, readings):
         readings.review(case_id, "liver", "accept")
 
     assert {key for key, one in reviews(made).items() if one.audit} == {(0, "stomach")}
-    with made.store.read() as connection:
-        assert audited_cases(connection, made.committee_id) == {made.case_ids[0]}
-        assert audited_cases(connection, "k-other") == set()
 
 
 def test_a_label_drawn_to_be_read_unaided_is_the_audits_too(made, readings):
