@@ -20,9 +20,12 @@ from model.triage.score_table import Codes, Column
 Loss = Literal["squared", "logistic"]
 Matrix = npt.NDArray[np.float64]
 
-_QUANTILES = (0.02, 0.3, 0.7, 0.9, 0.98)
-"""Where the steps of a score begin and end; past the outer ones nothing is learned, so the model is
-flat there."""
+_QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.97, 1.0)
+"""Where the steps of a score begin and end, closer where few labels are bad. Past the outer ones
+nothing is learned, so the model is flat there."""
+_STRAIGHT = 0.1
+"""What a line over the whole range of a score costs beside its steps, so that little data draw a
+line."""
 _LEAST_KNOWN = 0.5
 _LEAST_RANGE = 1e-9
 _CERTAIN = 1e-6
@@ -74,9 +77,16 @@ class AdditiveModel:
 
 @dataclass(frozen=True, slots=True)
 class Penalty:
-    """How many labels it takes to move an offset, or a rise, half way."""
+    """How many labels it takes to move something half way.
+
+    Attributes:
+        offset: An offset of a structure.
+        lead: A step of the first column, which is known to matter.
+        rise: A step of the others.
+    """
 
     offset: float
+    lead: float
     rise: float
 
 
@@ -96,7 +106,7 @@ def fit_additive(
         structure: Of each row, shape (N,).
         target: Finite, shape (N,); 0 to 1 for a logistic loss.
         structures: How many there are in all.
-        penalty: Ridge on offsets and rises; the base is free.
+        penalty: Ridge on offsets and steps; the base is free.
         loss: See ``Loss``.
     """
     design = _Design.of(columns, structure, structures)
@@ -143,7 +153,7 @@ def chosen_penalty(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Design:
-    """Columns of the linear problem: base, a column a structure, then the steps of each score."""
+    """Columns of the linear problem: base, one a structure, then a line and steps of each score."""
 
     structures: int
     places: tuple[int, ...]
@@ -160,8 +170,6 @@ class _Design:
             points = np.unique(np.quantile(column[known], _QUANTILES))
             points = points[np.r_[True, np.diff(points) > _LEAST_RANGE]]
             if len(points) < 2:
-                points = np.unique([column[known].min(), column[known].max()])
-            if len(points) < 2 or np.ptp(points) <= _LEAST_RANGE:
                 continue
             places.append(place)
             knots.append(points)
@@ -180,20 +188,25 @@ class _Design:
         parts = [np.ones((rows, 1)), one_hot]
         for place, knots, typical in zip(self.places, self.knots, self.typical, strict=True):
             values = _filled(columns[place], typical, structure)[:, None]
-            parts.append(np.clip((values - knots[:-1]) / np.diff(knots), 0, 1))
+            line = (values - knots[0]) / (knots[-1] - knots[0])
+            steps = (values - knots[:-1]) / np.diff(knots)
+            parts.append(np.clip(np.hstack([line, steps]), 0, 1))
         return np.hstack(parts)
 
     def ridge(self, penalty: Penalty) -> Column:
-        steps = sum(len(knots) - 1 for knots in self.knots)
-        ridge = np.r_[_CERTAIN, np.full(self.structures, penalty.offset)]
-        return np.r_[ridge, np.full(steps, penalty.rise)]
+        parts = [np.r_[_CERTAIN, np.full(self.structures, penalty.offset)]]
+        for place, knots in zip(self.places, self.knots, strict=True):
+            steps = penalty.rise if place else penalty.lead
+            parts.append(np.r_[_STRAIGHT * steps, np.full(len(knots) - 1, steps)])
+        return np.concatenate(parts)
 
     def model(self, weights: Column, loss: Loss) -> AdditiveModel:
         rises, start = [], self.free
         for place, knots, typical in zip(self.places, self.knots, self.typical, strict=True):
-            steps = weights[start : start + len(knots) - 1]
-            start += len(knots) - 1
-            rises.append(Rise(place, knots, np.r_[0.0, np.cumsum(steps)], typical))
+            line, steps = weights[start], weights[start + 1 : start + len(knots)]
+            start += len(knots)
+            straight = line * (knots - knots[0]) / (knots[-1] - knots[0])
+            rises.append(Rise(place, knots, straight + np.r_[0.0, np.cumsum(steps)], typical))
         return AdditiveModel(float(weights[0]), weights[1 : self.free], tuple(rises), loss)
 
 

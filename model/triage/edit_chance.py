@@ -15,7 +15,7 @@ LEAST_PATIENTS = 20
 given."""
 LEAST_EACH = 10
 
-_PENALTY = Penalty(offset=5.0, rise=0.5)
+_PENALTY = Penalty(offset=5.0, lead=0.5, rise=0.5)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

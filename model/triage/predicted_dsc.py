@@ -21,7 +21,6 @@ LEAST_PATIENTS = 20
 LEAST_LABELS = 30
 
 _AGREEMENTS = (
-    "pairwise_dice",
     "pairwise_dice_least",
     "self_consistency",
     "tta_dice",
@@ -39,7 +38,7 @@ _RISKS = (
 )
 _FALLBACKS = ("pairwise_dice", "tta_dice", "self_consistency")
 _FOLDS = 5
-_GRID = tuple(Penalty(offset, rise) for offset in (1.0, 5.0) for rise in (0.1, 1.0, 10.0))
+_GRID = tuple(Penalty(offset, 0.3, rise) for offset in (50.0, 5.0) for rise in (300.0, 30.0, 3.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,9 +125,13 @@ def structure_means(table: ScoreTable, dsc: Column) -> Column:
 
 
 def risks(table: ScoreTable) -> list[Column]:
-    """Return columns that are worse the higher they are, each of shape (N,), NaN where unknown."""
+    """Return columns that are worse the higher they are, each of shape (N,), NaN where unknown.
+
+    The first is the fallback's, which tells most of a label where little was read.
+    """
     covering = np.where(table["covering_members"] > 0, table["covering_members"], np.nan)
     return [
+        1 - fallback_dsc(table),
         *(1 - table[name] for name in _AGREEMENTS),
         *(table[name] for name in _RISKS),
         1 - table["seeing_members"] / covering,

@@ -14,7 +14,7 @@ LEAST_PATIENTS = 20
 given."""
 LEAST_EACH = 10
 
-_PENALTY = Penalty(offset=2.0, rise=0.5)
+_PENALTY = Penalty(offset=2.0, lead=0.5, rise=0.5)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
