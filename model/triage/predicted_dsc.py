@@ -2,8 +2,8 @@
 
 The regressor is a sum of rising piecewise linear functions of the scores with partially pooled
 offsets of the structures (``model.triage.additive``). It was chosen over monotone gradient boosting
-by nested comparison on simulated scores (``benchmarks/dsc_predictors.py``): lower error and better
-order within structures from 12 to 800 reviewed patients, in a fraction of the time.
+by nested comparison (``benchmarks/dsc_predictors.py``): lower error and better order within
+structures from 12 to 800 read patients, most where few were read, in a fraction of the time.
 """
 
 from __future__ import annotations
