@@ -157,9 +157,12 @@ class RetrainSettings(_Section):
 
 
 class TriageSettings(_Section):
-    """What comes first in the queue.
+    """What triage expects of labels, and what comes first in the queue.
 
     Attributes:
+        target: What is predicted: ``edit_dsc``, the AI's mask against its own correction, or
+            ``independent_dsc``, against readings made without it, which alone is accuracy.
+        level: Share of labels that are to lie inside their interval.
         policy: ``expected_gain`` in DSC per predicted minute, or one of the policies that others
             use: see ``model.triage.policies``.
         objective: ``release`` for good labels to hand out, ``learning`` for what a network learns
@@ -169,6 +172,8 @@ class TriageSettings(_Section):
         seed: Of the policy that draws.
     """
 
+    target: Literal["edit_dsc", "independent_dsc"] = "edit_dsc"
+    level: float = Field(default=0.9, ge=0.5, lt=1)
     policy: Literal[
         "expected_gain",
         "disagreement",

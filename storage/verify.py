@@ -31,7 +31,7 @@ _NAMED_BY_LINE = (
 )
 _NAMED_BY_MANIFEST = ("masks", "maps")
 # Tables that the journal knows nothing of.
-_EPHEMERAL = ("claims", "case_leases", "watched_files")
+_EPHEMERAL = ("claims", "case_leases", "watched_files", "mask_overlaps")
 
 
 @dataclass(frozen=True, slots=True)
