@@ -26,7 +26,8 @@ class ReviewOutcome:
         predicted: The committee's mask.
         read: What the reader says is right; None for a rejected label.
         unaided: Read without seeing the AI's mask.
-        audit: The label was drawn at random for the audit, as this committee saw it.
+        audit: The label was drawn at random for the audit, as this committee saw it, to be read in
+            this way; one drawn to be read unaided that the queue brings to somebody is the queue's.
         first_look: The reader judged the committee's mask itself, not what others had made of it.
         opens: The first label that its reader judged in the CT, after another CT or a long pause.
         active_s: Recorded seconds of work.
@@ -90,7 +91,13 @@ def review_outcomes(connection: Connection, committee_id: str) -> list[ReviewOut
     """
     parents = _parents(connection)
     rows = connection.execute(
-        _REVIEWS, {"committee": committee_id, "voter": CONSENSUS, "pause": SESSION_MINUTES}
+        _REVIEWS,
+        {
+            "committee": committee_id,
+            "voter": CONSENSUS,
+            "pause": SESSION_MINUTES,
+            "unaided": False,
+        },
     ).fetchall()
     outcomes = []
     for case_id, structure, verdict, base, prediction_id, audit, opens, *rest in rows:
@@ -125,7 +132,9 @@ def unaided_outcomes(connection: Connection, committee_id: str) -> list[ReviewOu
         connection: An open index.
         committee_id: The committee whose masks are set beside the readings.
     """
-    rows = connection.execute(_READINGS, {"committee": committee_id, "voter": CONSENSUS}).fetchall()
+    rows = connection.execute(
+        _READINGS, {"committee": committee_id, "voter": CONSENSUS, "unaided": True}
+    ).fetchall()
     seen = {reader: seen_with_ai(connection, reader) for reader in {row[3] for row in rows}}
     newest: dict[tuple[str, str], ReviewOutcome] = {}
     for case_id, structure, verdict, reader, seq, audit, *masks in rows:
@@ -167,10 +176,12 @@ _AUDITED = """
     own AS (SELECT case_id, prediction_id FROM closed_cases WHERE committee_id = $committee),
     audited AS (
         SELECT b.case_id, b.structure FROM blind_items b
-        JOIN own ON own.prediction_id = b.prediction_id WHERE b.arm = 'audit'
+        JOIN own ON own.prediction_id = b.prediction_id
+        WHERE b.arm = 'audit' AND NOT $unaided
         UNION
         SELECT a.case_id, a.structure FROM audit_draws a
         JOIN own ON own.prediction_id = a.prediction_id
+        WHERE a.unaided = $unaided
     )
 """
 

@@ -229,7 +229,9 @@ def test_a_label_drawn_to_be_read_unaided_is_the_audits_too(made, readings):
         )
     readings.read(case_id, "liver", mask=readings.ball(case_id, centre=0.35, radius=0.2))
     readings.read(case_id, "stomach", mask=readings.ball(case_id, centre=-0.35, radius=0.2))
+    readings.review(case_id, "liver", "accept", reader="bert")
 
+    assert [one.audit for one in reviews(made).values()] == [False]
     assert {key: one.audit for key, one in unaided(made).items()} == {
         (0, "liver"): True,
         (0, "stomach"): False,
