@@ -151,6 +151,21 @@ class RetrainSettings(_Section):
     least_patients: int = Field(default=10, ge=2)
 
 
+class TriageSettings(_Section):
+    """What readers look at.
+
+    Attributes:
+        audit_share: Share of readers' work that is drawn at random, between 0.05 and 0.1 for most
+            projects; 0 draws nothing.
+        audit_unaided_share: Share of that which is read without the AI's mask.
+        audit_ahead: Items of a reader's coming work that audit items are mixed into at a time.
+    """
+
+    audit_share: float = Field(default=0.08, ge=0, le=0.5)
+    audit_unaided_share: float = Field(default=0.25, ge=0, le=1)
+    audit_ahead: int = Field(default=100, ge=10, le=1000)
+
+
 class MemberSettings(_Section):
     """One model of the committee: its name, its family and the registered weights it votes with."""
 

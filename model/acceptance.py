@@ -132,6 +132,39 @@ def needed(frame: int, share: float, confidence: float) -> int:
     return low
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remainder:
+    """The units of a frame that nobody reviewed, in which bad ones are bounded.
+
+    What was drawn from the frame was mostly reviewed by that, and so was what the queue put first.
+    The frame's bad units are those here and those that are known elsewhere, so a bound on the frame
+    less what is known elsewhere is one on the remainder, whoever chose what was reviewed and why.
+
+    Attributes:
+        units: How many nobody reviewed, the uncovered ones included.
+        uncovered: Of these, not in the frame: they count as bad.
+        bad_elsewhere: Bad units of the frame, known by any reading, that are not among them.
+        bad: Units among them that are known to be bad, and are covered.
+        good: The same, known to be good.
+    """
+
+    units: int
+    uncovered: int
+    bad_elsewhere: int
+    bad: int
+    good: int
+
+    def at_most(self, most: int) -> int:
+        """Return how many of the remainder may be bad where the frame holds ``most`` bad units."""
+        covered = self.units - self.uncovered
+        found = min(most - self.bad_elsewhere, covered - self.good)
+        return max(found, self.bad) + self.uncovered
+
+    def share_at_most(self, most: int) -> float:
+        """Return ``at_most`` as a share of the remainder, in [0, 1]."""
+        return self.at_most(most) / self.units
+
+
 @dataclass(frozen=True, slots=True)
 class TimeUniformBound:
     """A bound that holds at every moment at once, however often and whenever somebody looks.
