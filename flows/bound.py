@@ -82,6 +82,11 @@ class KindBound:
     overall: BoundRow
     structures: tuple[BoundRow, ...]
 
+    @property
+    def has_readings(self) -> bool:
+        """Whether anything was judged from the head of a random order on."""
+        return any(row.read for row in (self.overall, *self.structures))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundStatement:
@@ -164,7 +169,7 @@ def bound(store: Store, request: BoundRequest) -> tuple[JsonObject, bool]:
     method: Method = "fixed" if all(one.answers == answers for one in known) else "time_uniform"
     overlap = LabelOverlap(store, frame.labels)
     kinds = bound_kinds(frame, overlap, request, method=method)
-    if not any(row.overall.read for row in kinds):
+    if not any(kind.has_readings for kind in kinds):
         raise UsageError(_nothing_read(release, kinds))
     said = BoundStatement(
         release_id=release.release_id,
@@ -357,8 +362,8 @@ def _nothing_read(release: Release, kinds: Sequence[KindBound]) -> str:
 def _words(
     release: Release, kinds: Sequence[KindBound], request: BoundRequest, method: Method
 ) -> list[str]:
-    words = [_sentence(release, kind, request) for kind in kinds if kind.overall.read]
-    missing = set(KIND.values()) - {kind.kind for kind in kinds if kind.overall.read}
+    words = [_sentence(release, kind, request) for kind in kinds if kind.has_readings]
+    missing = set(KIND.values()) - {kind.kind for kind in kinds if kind.has_readings}
     if "independent_dsc" in missing:
         words.append("Nothing is said of accuracy: no label was read without the AI's mask.")
     words.append(

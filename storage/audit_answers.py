@@ -88,7 +88,7 @@ def framed_labels(connection: Connection, prediction_ids: Collection[str]) -> li
         prediction_ids: One of each case.
     """
     tickets = [
-        ticket_sql(f"'{way_of(unaided=unaided)}'", "committee_id", "patient_id", "structure")
+        ticket_sql(f"'{way_of(unaided=unaided)}'", "f.committee_id", "f.patient_id", "f.structure")
         for unaided in (False, True)
     ]
     rows = connection.execute(
