@@ -121,11 +121,11 @@ def needed(frame: int, share: float, confidence: float) -> int:
     if not 0 <= share < 1:
         raise ValueError(f"a share to support lies in [0, 1), got {share}")
     _check(frame, 0, 0, confidence)
-    allowed = floor(share * frame + 1e-9)
+    one_more = floor(share * frame + 1e-9) + 1
     low, high = 0, frame
     while low < high:
         middle = (low + high) // 2
-        if most_bad(frame, middle, 0, confidence) <= allowed:
+        if _chance_of_so_few(frame, one_more, middle, 0) <= 1 - confidence + _ROUNDING:
             high = middle
         else:
             low = middle + 1
@@ -215,10 +215,9 @@ class TimeUniformBound:
 
 def _chance_of_so_few(frame: int, all_bad: int, drawn: int, bad: int) -> float:
     """Return the probability of ``bad`` or fewer bad units among those drawn."""
-    least = max(0, drawn - (frame - all_bad))
-    counts = np.arange(least, bad + 1)
     if all_bad <= bad:
         return 1.0
+    counts = np.arange(max(0, drawn - (frame - all_bad)), bad + 1)
     log_chances = _log_likelihood(frame, np.int64(all_bad), np.full_like(counts, drawn), counts)
     return float(np.exp(log_chances).sum())
 
