@@ -96,7 +96,7 @@ class BoundStatement:
         dsc: Labels below it are bad.
         method: ``fixed`` for the first evaluation of a release, ``time_uniform`` for later ones.
         kinds: The ways of reading of which there is something.
-        words: The statement for people, one sentence a line.
+        words: The statement for people: one sentence a kind, then what to know of them.
     """
 
     release_id: str
@@ -169,7 +169,8 @@ def bound(store: Store, request: BoundRequest) -> tuple[JsonObject, bool]:
     method: Method = "fixed" if all(one.answers == answers for one in known) else "time_uniform"
     overlap = LabelOverlap(store, frame.labels)
     kinds = bound_kinds(frame, overlap, request, method=method)
-    if not any(kind.has_readings for kind in kinds):
+    told = tuple(kind for kind in kinds if kind.has_readings)
+    if not told:
         raise UsageError(_nothing_read(release, kinds))
     said = BoundStatement(
         release_id=release.release_id,
@@ -177,8 +178,8 @@ def bound(store: Store, request: BoundRequest) -> tuple[JsonObject, bool]:
         dsc=request.dsc,
         confidence=request.confidence,
         method=method,
-        kinds=kinds,
-        words=tuple(_words(release, kinds, request, method)),
+        kinds=told,
+        words=tuple(_words(release, told, request, method)),
     )
     statement: JsonObject = {"schema": 1, **asdict(said)}
     if not record_bound(store, statement, answers=answers, known=len(known), by=request.by):
@@ -362,9 +363,8 @@ def _nothing_read(release: Release, kinds: Sequence[KindBound]) -> str:
 def _words(
     release: Release, kinds: Sequence[KindBound], request: BoundRequest, method: Method
 ) -> list[str]:
-    words = [_sentence(release, kind, request) for kind in kinds if kind.has_readings]
-    missing = set(KIND.values()) - {kind.kind for kind in kinds if kind.has_readings}
-    if "independent_dsc" in missing:
+    words = [_sentence(release, kind, request) for kind in kinds]
+    if "independent_dsc" not in {kind.kind for kind in kinds}:
         words.append("Nothing is said of accuracy: no label was read without the AI's mask.")
     words.append(
         "First evaluation of this release: the number of readings was not chosen by their outcome."

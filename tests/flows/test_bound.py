@@ -271,7 +271,7 @@ def test_only_an_admin_says_it_where_readers_are_registered(made, readings):
     assert said(made, by=Actor("ada"))[1] is False
 
 
-def test_the_command_prints_sentences_table_and_json(made, readings):
+def test_the_command_prints_what_releases_and_exports_repeat(made, readings, tmp_path):
     freeze_release(made.store, "first")
     draw(made)
     for case_id in made.case_ids:
@@ -288,5 +288,11 @@ def test_the_command_prints_sentences_table_and_json(made, readings):
     assert "needed for 5%" in text
     found = json.loads(run("--json"))
     assert (found["recorded_before"], row(found)["at_most"]) == (True, 0)
+    assert text.splitlines()[0] in CliRunner().invoke(app, ["release", "-w", root]).stdout
+    out = tmp_path / "out"
+    labels = ["export", str(out), "--layout", "msd", "--release", "first", "--ct", "none"]
+    assert CliRunner().invoke(app, [*labels, "-w", root]).exit_code == 0
+    (told,) = json.loads((out / "label_map.json").read_text())["bounds"]
+    assert told["words"] == found["words"]
     wrong = ["bound", "--release", "first", "-w", root, "--dsc", "0"]
     assert CliRunner().invoke(app, wrong).exit_code == 2
