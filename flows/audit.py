@@ -133,7 +133,10 @@ class _Auditor:
         self._committee_id = committee_id
         self._structures = structures
         self._now = datetime.now(UTC).replace(tzinfo=None)
-        self.readers = self._present(store.settings.review.reader)
+        self._able = self._allowed(store.settings.review.reader)
+        active = active_readers(self._connection, now=self._now)
+        # Whoever judged lately; all who may where nobody did.
+        self.readers = tuple(one for one in self._able if one in active) or self._able
 
     def run(self, seed: int, *, more: int | None) -> AuditRun:
         """Give every reader what is wanted."""
@@ -153,21 +156,18 @@ class _Auditor:
             committee_id=self._committee_id, frame=frame, readers=tuple(shares), words=words
         )
 
-    def _present(self, named: str) -> tuple[str, ...]:
-        """Return who is given work: whoever judged lately, or all who may where nobody did."""
+    def _allowed(self, named: str) -> tuple[str, ...]:
         roles = registered_roles(self._connection)
         if not roles:
             return (named,) if named else ()
-        able = {name for name in roles if is_allowed(roles, name, Action.JUDGE)}
-        active = active_readers(self._connection, now=self._now)
-        return tuple(sorted(able & active or able))
+        return tuple(sorted(name for name in roles if is_allowed(roles, name, Action.JUDGE)))
 
     def _give(
         self, reader: str, work: AuditWork, wanted: int, *, seed: int, frame: int
     ) -> AuditShare:
         """Draw for one reader and commit it; the readings without the mask first."""
         taken = open_keys(self._connection, reader)
-        blocked = taken | blind_for_others(self._connection, reader)
+        blocked = taken | blind_for_others(self._connection, reader, now=self._now)
         seen = seen_with_ai(self._connection, reader).keys()
         share = self._settings.audit_unaided_share
         least = round(share * (work.aided + work.unaided + wanted)) - work.unaided
@@ -200,7 +200,7 @@ class _Auditor:
         search = UnitSearch(
             committee_id=self._committee_id,
             unaided=unaided,
-            readers=self.readers,
+            readers=self._able,
             structures=self._structures,
             now=self._now,
         )

@@ -367,7 +367,8 @@ def _words(
     if "independent_dsc" not in {kind.kind for kind in kinds}:
         words.append("Nothing is said of accuracy: no label was read without the AI's mask.")
     words.append(
-        "First evaluation of this release: the number of readings was not chosen by their outcome."
+        "First evaluation of this release, a fixed sample: it holds unless the number of readings "
+        "was chosen by their outcome."
         if method == "fixed"
         else "The release was evaluated before from other readings: the bound is time-uniform, so "
         "it holds however often one looks."

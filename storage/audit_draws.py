@@ -54,6 +54,9 @@ _DRAWN = f"""
     )
 """  # noqa: S608 the only value put in is a literal of this package
 
+# Where patients have more, fewer units than asked for may be found at a time.
+_LABELS_A_UNIT = 4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditItem:
@@ -96,7 +99,7 @@ class UnitSearch:
     """Which units are wanted.
 
     Attributes:
-        readers: Who is there; what others were given and did not read is drawn again.
+        readers: Who may judge; what others were given and did not read is drawn again.
         structures: Only these; all when empty.
         now: UTC without a zone.
     """
@@ -183,14 +186,26 @@ def next_units(
     """
     if count <= 0:
         return []
-    ticket = ticket_sql("$way", "$committee", "p.patient_id", "p.structure")
+    ticket = ticket_sql("$way", "$committee", "patient_id", "structure")
+    # The labels with the lowest tickets first, their units afterwards: making all units of a
+    # million labels took far longer.
     rows = connection.execute(
-        f"""WITH {_UNJUDGED}, {_DRAWN}
-            SELECT p.patient_id, p.structure, list(p.case_id ORDER BY p.case_id),
-                   list(p.prediction_id ORDER BY p.case_id)
-            FROM unjudged p ANTI JOIN drawn d
-              ON d.prediction_id = p.prediction_id AND d.structure = p.structure
-            GROUP BY p.patient_id, p.structure ORDER BY {ticket} LIMIT $limit""",  # noqa: S608 literals of storage
+        f"""WITH {_UNJUDGED}, {_DRAWN},
+            waiting AS MATERIALIZED (
+                SELECT u.* FROM unjudged u ANTI JOIN drawn d
+                  ON d.prediction_id = u.prediction_id AND d.structure = u.structure
+            ),
+            lowest AS (
+                SELECT DISTINCT ticket, patient_id, structure FROM (
+                    SELECT {ticket} AS ticket, patient_id, structure FROM waiting
+                    ORDER BY ticket LIMIT $limit
+                )
+            )
+            SELECT w.patient_id, w.structure, list(w.case_id ORDER BY w.case_id),
+                   list(w.prediction_id ORDER BY w.case_id)
+            FROM lowest l JOIN waiting w
+              ON w.patient_id = l.patient_id AND w.structure = l.structure
+            GROUP BY l.ticket, w.patient_id, w.structure ORDER BY l.ticket""",  # noqa: S608 literals of storage
         {
             "seed": audit_seed(connection),
             "way": way_of(unaided=search.unaided),
@@ -199,7 +214,7 @@ def next_units(
             "unaided": search.unaided,
             "readers": list(search.readers),
             "now": search.now,
-            "limit": count + len(blocked),
+            "limit": _LABELS_A_UNIT * (count + len(blocked)),
         },
     ).fetchall()
     units = [
@@ -256,12 +271,13 @@ def newest_predictions(connection: Connection) -> dict[str, str]:
     )
 
 
-def blind_for_others(connection: Connection, reader: str) -> set[Key]:
-    """Return what waits blind for other readers."""
+def blind_for_others(connection: Connection, reader: str, *, now: datetime) -> set[Key]:
+    """Return what is kept for other readers, who are to judge it blind."""
     rows = connection.execute(
         f"""WITH {OPEN_BLIND} SELECT DISTINCT case_id, structure FROM open_blind
-            WHERE reader <> $reader""",  # noqa: S608 literals of storage
-        {"reader": reader},
+            WHERE reader <> $reader
+              AND recorded_at > $now - INTERVAL {RESERVED_DAYS} DAY""",  # noqa: S608 literals of storage
+        {"reader": reader, "now": now},
     ).fetchall()
     return {(case_id, structure) for case_id, structure in rows}
 
