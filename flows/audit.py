@@ -30,7 +30,8 @@ from storage.audit_draws import (
 )
 from storage.blind_items import Key, open_keys, unjudged_queue
 from storage.label_sources import seen_with_ai
-from storage.roles import Action, is_allowed, registered_roles
+from storage.readers import Actor
+from storage.roles import Action, check_allowed, is_allowed, registered_roles
 from storage.store import Store, Transaction
 
 NOBODY = (
@@ -81,11 +82,13 @@ class AuditRequest:
         more: So many units now, whatever readers have; the standing share when None.
         structures: Only these; all when empty.
         seed: Of the random orders, if this is the first audit; drawn when None.
+        by: Who asks for more; the standing share is nobody's choice, so no role is asked for.
     """
 
     more: int | None = None
     structures: tuple[str, ...] = ()
     seed: int | None = None
+    by: Actor | None = None
 
 
 def audit(store: Store, committee_id: str, request: AuditRequest | None = None) -> AuditRun:
@@ -101,12 +104,16 @@ def audit(store: Store, committee_id: str, request: AuditRequest | None = None) 
         request: What is asked for beyond the share.
 
     Raises:
+        AccessError: Who asks for more may not assign.
         UsageError: A structure is unknown.
         StorageError: The workspace cannot be written to.
     """
     request = request or AuditRequest()
     structures = load_taxonomy().select(request.structures)
     with store.transaction() as transaction:
+        if request.more is not None:
+            who = request.by and request.by.name
+            check_allowed(transaction.connection, who, Action.ASSIGN)
         auditor = _Auditor(transaction, store, committee_id, structures)
         if not auditor.readers:
             return AuditRun(committee_id=committee_id, frame=0, readers=(), words=NOBODY)

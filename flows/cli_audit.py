@@ -33,6 +33,7 @@ def audit(
         int | None,
         typer.Option("--seed", min=0, help="Of the random orders; only the first one counts."),
     ] = None,
+    acting: ActingOption = None,
     workspace: WorkspaceOption = HERE,
     *,
     as_json: JsonOption = False,
@@ -48,9 +49,15 @@ def audit(
     from flows.audit import audit as run
     from flows.bound_reports import print_audit
     from storage.model_registry import configured_committee
+    from storage.readers import who_acts
 
     store = open_store(workspace)
-    request = AuditRequest(more=more, structures=tuple(structure or ()), seed=seed)
+    request = AuditRequest(
+        more=more,
+        structures=tuple(structure or ()),
+        seed=seed,
+        by=who_acts(store.settings.review, acting),
+    )
     given = run(store, configured_committee(store).committee_id, request)
     (print_json if as_json else print_audit)(given)
 

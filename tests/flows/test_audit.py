@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 from typer.testing import CliRunner
 
-from configs.errors import UsageError
+from configs.errors import AccessError, UsageError
 from configs.setting_sections import TriageSettings
 from flows.audit import NOBODY, AuditRequest, _wanted, audit
 from flows.cli import app
@@ -139,7 +139,9 @@ def test_work_is_given_to_who_may_judge_and_works(made, readings):
     register_reader(made.store, "ada", Role.ADMIN, by=ada)
     register_reader(made.store, "ben", Role.ANNOTATOR, by=ada)
 
-    given = run(made, more=3)
+    with pytest.raises(AccessError):
+        run(made, more=3, by=Actor("ben"))
+    given = run(made, more=3, by=ada)
 
     # Nobody judged yet, so everybody is given something; one of the four has more.
     assert [(one.reader, one.aided + one.unaided) for one in given.readers] == [
@@ -150,7 +152,7 @@ def test_work_is_given_to_who_may_judge_and_works(made, readings):
         made, "SELECT case_id, structure FROM blind_items WHERE reader = 'ben' AND arm = 'audit'"
     )
     readings.review(*open_to_ben[0], "accept", reader="ben")
-    assert [one.reader for one in run(made, more=1).readers] == ["ben"]
+    assert [one.reader for one in run(made, more=1, by=ada).readers] == ["ben"]
 
 
 def test_without_anybody_to_ask_nothing_is_drawn_and_that_is_said(made):
