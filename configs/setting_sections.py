@@ -170,6 +170,10 @@ class TriageSettings(_Section):
         weights: What a structure's DSC is worth beside others', 1 where it is not named.
         turns: Whether structures take turns, or patients, on top of the policy.
         seed: Of the policy that draws.
+        audit_share: Share of readers' work that is drawn at random, between 0.05 and 0.1 for most
+            projects; 0 draws nothing.
+        audit_unaided_share: Share of that which is read without the AI's mask.
+        audit_ahead: Items of a reader's coming work that audit items are mixed into at a time.
     """
 
     target: Literal["edit_dsc", "independent_dsc"] = "edit_dsc"
@@ -187,6 +191,9 @@ class TriageSettings(_Section):
     weights: dict[str, float] = Field(default_factory=dict)
     turns: Literal["none", "structure", "patient"] = "none"
     seed: int = Field(default=0, ge=0)
+    audit_share: float = Field(default=0.08, ge=0, le=0.5)
+    audit_unaided_share: float = Field(default=0.25, ge=0, le=1)
+    audit_ahead: int = Field(default=100, ge=10, le=1000)
 
 
 class MemberSettings(_Section):

@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     schedule: ScheduleSettings = ScheduleSettings()
     train: TrainSettings = TrainSettings()
     retrain: RetrainSettings = RetrainSettings()
+    triage: TriageSettings = TriageSettings()
     review: ReviewSettings = ReviewSettings()
     triage: TriageSettings = TriageSettings()
     committee: Annotated[tuple[MemberSettings, ...], Field()] = ()

@@ -9,6 +9,7 @@ import typer
 from flows import (
     cli_annotate,
     cli_approvals,
+    cli_audit,
     cli_data,
     cli_datasets,
     cli_encode,
@@ -66,6 +67,7 @@ for group in (
     cli_readers,
     cli_review,
     cli_approvals,
+    cli_audit,
     cli_validate,
     cli_weights,
     cli_workspace,

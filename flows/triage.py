@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from configs.setting_sections import TriageSettings
 from configs.triage import load_triage_facts
+from flows.audit import audit
 from flows.estimates import estimate
 from flows.runs import recorded_run
 from model.triage.estimates import Estimates
@@ -21,12 +23,16 @@ from storage.queue import write_snapshot
 from storage.score_columns import WORDS, ScoreColumns, score_columns
 from storage.store import Store
 
+_LOG = logging.getLogger(__name__)
+
 KINDS = ("present", "possibly_missed")
 _DIGITS = 6
 
 
 def triage(store: Store, *, policy: Policy | None = None) -> dict[str, int]:
     """Rank what the configured committee closed and write the queue as one snapshot.
+
+    Then readers' coming work is topped up with what is drawn at random for the audit.
 
     Args:
         store: The workspace.
@@ -49,7 +55,9 @@ def triage(store: Store, *, policy: Policy | None = None) -> dict[str, int]:
         "committee": committee_id,
     }
     with recorded_run(store, "triage", facts):
-        return write_ranking(store, committee_id, settings)
+        counts = write_ranking(store, committee_id, settings)
+        _LOG.info(audit(store, committee_id).words)
+    return counts
 
 
 def write_ranking(store: Store, committee_id: str, settings: TriageSettings) -> dict[str, int]:

@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from configs.errors import StorageError
-from storage import blind_projection, label_projection, reader_projection
+from storage import audit_projection, blind_projection, label_projection, reader_projection
 from storage.journal import JournalLine
 from storage.objects import ObjectStore
 from storage.queue_table import insert_queue
@@ -209,6 +209,7 @@ _HANDLERS: dict[str, Callable[[Connection, JournalLine, ObjectStore], None]] = {
     **label_projection.HANDLERS,
     **reader_projection.HANDLERS,
     **blind_projection.HANDLERS,
+    **audit_projection.HANDLERS,
 }
 
 
