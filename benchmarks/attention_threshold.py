@@ -38,7 +38,7 @@ CPU = torch.device("cpu")
 BITS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 RADII_MM = (0.0, 1.0, 3.0)
 FIRST_SEED = 90_000
-PROTOCOLS = ((3.0, 3.0, 3.0), (1.5, 1.5, 3.0))
+PROTOCOLS = ((3.0, 3.0, 3.0), (2.5, 2.5, 5.0))
 LEAST_CASES = 6
 
 Values = dict[str, dict[str, list[float]]]
