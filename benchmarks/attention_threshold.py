@@ -5,8 +5,8 @@ Run: python -m benchmarks.attention_threshold WORKSPACE [--phantoms 12] [--out F
 The workspace's committee (the demo's) annotates phantoms of seeds that nothing else uses. For each
 threshold of binary entropy and each radius of the opening: Spearman's correlation, within a
 structure over phantoms, between the attention in mm3 and the volume where consensus and truth
-differ; mean over structures. Published attention stands beside it. The best pair goes into
-`configs/attention.toml`; it is tuned on phantoms alone.
+differ; mean over structures. Published attention stands beside it. What is chosen goes into
+`configs/attention.toml`.
 """
 
 from __future__ import annotations
