@@ -103,7 +103,7 @@ def report(values: Values, phantoms: int) -> list[str]:
 
     def correlation(key: str) -> float:
         found = [
-            float(stats.spearmanr(one[key], one["error"])[0])
+            stats.spearmanr(one[key], one["error"]).statistic
             for one in used.values()
             if len(set(one[key])) > 1
         ]
