@@ -53,7 +53,6 @@ class Settings(BaseSettings):
     retrain: RetrainSettings = RetrainSettings()
     triage: TriageSettings = TriageSettings()
     review: ReviewSettings = ReviewSettings()
-    triage: TriageSettings = TriageSettings()
     committee: Annotated[tuple[MemberSettings, ...], Field()] = ()
 
 

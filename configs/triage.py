@@ -1,4 +1,4 @@
-"""What triage weighs: human ceilings with their sources, and the attention's organs."""
+"""What triage weighs: human ceilings with their sources."""
 
 from __future__ import annotations
 
@@ -37,24 +37,17 @@ class UnknownCeiling(_Part):
     unknown: Dsc
 
 
-class AttentionOrgans(_Part):
-    """Structures whose attention ranks a CT."""
-
-    structures: tuple[str, ...] = Field(min_length=1)
-
-
 class TriageFacts(_Part):
     """All that ``triage.toml`` says."""
 
     version: int
     ceilings: UnknownCeiling
     ceiling: tuple[Ceiling, ...]
-    attention: AttentionOrgans
 
     @model_validator(mode="after")
     def _check_structures(self) -> Self:
         named = [name for one in self.ceiling for name in one.structures]
-        unknown = sorted({*named, *self.attention.structures} - set(shipped_taxonomy().names))
+        unknown = sorted(set(named) - set(shipped_taxonomy().names))
         if unknown or len(set(named)) < len(named):
             raise ValueError(f"a ceiling names known structures, each once; got {unknown or named}")
         return self

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from configs.attention import shipped_attention
 from configs.setting_sections import TriageSettings
 from configs.triage import load_triage_facts
 from flows.audit import audit
@@ -114,7 +115,7 @@ def ranking_of(settings: TriageSettings, structures: Sequence[str]) -> Ranking:
         objective=settings.objective,
         weights=np.array([settings.weights.get(name, 1.0) for name in structures]),
         ceilings=np.array([facts.ceiling_of(name)[0] for name in structures]),
-        attention_structures=facts.attention.structures,
+        attention_structures=shipped_attention().faithful.targets,
         seed=settings.seed,
         turns=settings.turns,
     )

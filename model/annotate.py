@@ -245,8 +245,9 @@ class VolumePrediction:
         claims ``(M + 1) * Q * W / 8``; masks that later rules look at, ``(M + 1) / 8`` per voxel of
         their boxes; about ``(2 * M + 7) * N``; with rules ``(3 * M + 4) * N`` and, while they work,
         8 bytes more per voxel of one voter's mask in its box, 12 of the box that holds both sides
-        of a pair, or 13 of the box of all that is above a lesion's low probability; and ``(M + 3) *
-        N`` of each result that the caller still holds when it asks for the next.
+        of a pair, or 13 of the box of all that is above a lesion's low probability; while attention
+        is measured ``(2 * M + 5)`` per voxel of one box; and ``(M + 3) * N`` of each result that
+        the caller still holds when it asks for the next.
 
         Raises:
             CaseError: Memory is not enough.

@@ -111,10 +111,10 @@ def _differing(members: Sequence[Bytes], near: Sequence[Mask], limits: FaithfulA
     """Return where M * sum(x^2) - sum(x)^2 > (255 * deviation * M)^2, of levels x."""
     if len(members) < 2:
         return np.zeros(members[0].shape, np.bool_)
-    own = [levels * mask for levels, mask in zip(members, near, strict=True)]
-    low, high = own[0], own[0]
-    for levels in own[1:]:
-        low, high = np.minimum(low, levels), np.maximum(high, levels)
+    low = high = members[0] * near[0]
+    for levels, mask in zip(members[1:], near[1:], strict=True):
+        own = levels * mask
+        low, high = np.minimum(low, own), np.maximum(high, own)
     # A deviation is at most half of the range, and with two members it is half of it.
     wide = high - low > np.floor(2 * 255 * limits.deviation + 1e-9)
     if len(members) == 2:

@@ -97,7 +97,8 @@ def test_log_of_a_run_holds_its_lines(annotated):
         annotated.workspace.runs_path.glob("r-*.jsonl"), key=lambda path: path.stat().st_mtime
     )
     messages = [json.loads(line)["message"] for line in last.read_text().splitlines()]
-    assert messages == ["triage started", "triage ended"]
+    assert (messages[0], messages[-1]) == ("triage started", "triage ended")
+    assert "nobody is there to audit" in messages[1]
 
 
 def test_filter_shows_one_structure(annotated):
