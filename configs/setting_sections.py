@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from configs.inference_profiles import ProfileName
+from configs.test_time import MOST_PASSES
 
 
 class _Section(BaseModel):
@@ -70,6 +71,9 @@ class AnnotateSettings(_Section):
             from the workspace's folder.
         temperatures: Calibrate probabilities by the temperatures in the models' cards, which
             ``atlasloop validate --keep`` puts there.
+        test_time_passes: How often a member that is alone with a structure sees each CT once more,
+            a bit changed, so that it can disagree with itself (``tta_dice``): 0, off, to 6. Each
+            pass takes as long as that member's first. Cases that are closed stay as they are.
         possibly_missed_probability: A structure nobody segmented is queued as possibly missed when
             some voxel reaches this probability.
     """
@@ -87,6 +91,7 @@ class AnnotateSettings(_Section):
     memory_gb: float = Field(default=8.0, gt=0)
     post_process: str = Field(default="shipped", pattern=r"^(shipped|off|.+\.toml)$")
     temperatures: bool = True
+    test_time_passes: int = Field(default=0, ge=0, le=MOST_PASSES)
     possibly_missed_probability: float = Field(default=0.25, gt=0, lt=1)
 
 
@@ -149,6 +154,46 @@ class RetrainSettings(_Section):
     false_positive_margin: float = Field(default=0.05, gt=0)
     sensitivity_margin: float = Field(default=0.10, gt=0)
     least_patients: int = Field(default=10, ge=2)
+
+
+class TriageSettings(_Section):
+    """What triage expects of labels, and what comes first in the queue.
+
+    Attributes:
+        target: What is predicted: ``edit_dsc``, the AI's mask against its own correction, or
+            ``independent_dsc``, against readings made without it, which alone is accuracy.
+        level: Share of labels that are to lie inside their interval.
+        policy: ``expected_gain`` in DSC per predicted minute, or one of the policies that others
+            use: see ``model.triage.policies``.
+        objective: ``release`` for good labels to hand out, ``learning`` for what a network learns
+            most from.
+        weights: What a structure's DSC is worth beside others', 1 where it is not named.
+        turns: Whether structures take turns, or patients, on top of the policy.
+        seed: Of the policy that draws.
+        audit_share: Share of readers' work that is drawn at random, between 0.05 and 0.1 for most
+            projects; 0 draws nothing.
+        audit_unaided_share: Share of that which is read without the AI's mask.
+        audit_ahead: Items of a reader's coming work that audit items are mixed into at a time.
+    """
+
+    target: Literal["edit_dsc", "independent_dsc"] = "edit_dsc"
+    level: float = Field(default=0.9, ge=0.5, lt=1)
+    policy: Literal[
+        "expected_gain",
+        "disagreement",
+        "attention",
+        "entropy",
+        "volume_outlier",
+        "random_foreground",
+        "round_robin",
+    ] = "expected_gain"
+    objective: Literal["release", "learning"] = "release"
+    weights: dict[str, float] = Field(default_factory=dict)
+    turns: Literal["none", "structure", "patient"] = "none"
+    seed: int = Field(default=0, ge=0)
+    audit_share: float = Field(default=0.08, ge=0, le=0.5)
+    audit_unaided_share: float = Field(default=0.25, ge=0, le=1)
+    audit_ahead: int = Field(default=100, ge=10, le=1000)
 
 
 class MemberSettings(_Section):

@@ -23,6 +23,7 @@ from configs.setting_sections import (
     ScheduleSettings,
     StorageSettings,
     TrainSettings,
+    TriageSettings,
 )
 
 ENV_PREFIX = "ATLASLOOP_"
@@ -50,6 +51,7 @@ class Settings(BaseSettings):
     schedule: ScheduleSettings = ScheduleSettings()
     train: TrainSettings = TrainSettings()
     retrain: RetrainSettings = RetrainSettings()
+    triage: TriageSettings = TriageSettings()
     review: ReviewSettings = ReviewSettings()
     committee: Annotated[tuple[MemberSettings, ...], Field()] = ()
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 
 from configs.errors import CaseError, Reason, SomeCasesFailedError
+from configs.taxonomy import load_taxonomy
 from flows.case_leases import CaseLeases
 from flows.case_selection import Selection, check_known
 from flows.case_stages import CaseStages, OpenedCase, PredictedCase
@@ -20,6 +21,7 @@ from flows.overlapped import Done, Stages, overlapped
 from flows.progress import Advance, duration, silent
 from flows.runs import recorded_run
 from model.memory_fault import is_out_of_memory
+from model.test_time import alone_with
 from model.throughput import seconds_for, seconds_per_window
 from storage.cases import CaseRow, unfinished_cases
 from storage.leases import at_work
@@ -209,8 +211,10 @@ class AnnotationRun:
             seconds_per_window(member, self._device, precision=precision)
             for member in self._members
         ]
+        alone = alone_with(self._members, load_taxonomy().names)
+        passes = {name: 1 + len(self._stages.options.changes) for name in alone}
         total = sum(
-            seconds_for(case.shape, case.spacing_mm, member, window_s)
+            passes.get(member.name, 1) * seconds_for(case.shape, case.spacing_mm, member, window_s)
             for case in self.cases
             for member, window_s in zip(self._members, per_window, strict=True)
         )

@@ -1,4 +1,4 @@
-"""Commands that annotate and rank, once or on a schedule."""
+"""Commands that annotate, once or on a schedule."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from flows.cli_options import (
     WorkspaceOption,
     open_store,
 )
-from flows.tables import print_json, print_line, print_table, warn
+from flows.tables import print_json, print_line, warn
 
 if TYPE_CHECKING:
     from flows.annotate import AnnotateSummary
@@ -83,31 +83,6 @@ def annotate(
     else:
         print_annotation(summary)
     summary.raise_for_failures()
-
-
-@commands.command()
-@guarded
-def triage(
-    workspace: WorkspaceOption = HERE,
-    *,
-    prefect: PrefectOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Rank the structures of all annotated cases anew.
-
-    Example: atlasloop triage
-    """
-    store = open_store(workspace)
-    if as_flow(prefect=prefect):
-        counts = run_flow("triage", store)
-    else:
-        from flows.triage import triage as run
-
-        counts = run(store)
-    if as_json:
-        print_json(counts)
-    else:
-        print_table("Queue", ["kind", "entries"], list(counts.items()))
 
 
 @commands.command()

@@ -173,13 +173,17 @@ def release(
     """
     from flows.label_reports import print_frozen, print_releases
     from storage.readers import who_acts
+    from storage.release_bounds import bounds_of
     from storage.releases import freeze_release, releases
 
     store = open_store(workspace)
     if name is None:
         with store.read() as connection:
-            rows = releases(connection)
-        (print_json if as_json else print_releases)(rows)
+            rows, said = releases(connection), bounds_of(connection)
+        if as_json:
+            print_json(rows)
+        else:
+            print_releases(rows, [one.statement(store.objects) for one in said])
         return
     by = who_acts(store.settings.review, acting)
     frozen = freeze_release(

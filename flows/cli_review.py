@@ -35,15 +35,19 @@ def queue(
     html: Annotated[
         Path | None, typer.Option("--html", help="Write a page with pictures here.")
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", min=0.0, help="Say how far so many predicted minutes reach."),
+    ] = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what is probably wrong, worst first.
+    """Show what is probably wrong, what brings most first.
 
-    Example: atlasloop queue -n 10 --html queue.html
+    Example: atlasloop queue -n 10 --minutes 60 --html queue.html
     """
-    from flows.queue import show_queue
-    from flows.reports import print_queue
+    from flows.queue import show_queue, within_minutes
+    from flows.reports import print_budget, print_queue
 
     store = open_store(workspace)
     shown_queue = show_queue(store, limit=limit, structure=structure)
@@ -51,10 +55,13 @@ def queue(
         from flows.queue_page import write_queue_page
 
         write_queue_page(store, shown_queue, html)
+    budget = None if minutes is None else within_minutes(store, minutes)
     if as_json:
-        print_json(shown_queue)
+        print_json(shown_queue if budget is None else {"queue": shown_queue, "budget": budget})
     else:
         print_queue(shown_queue)
+        if budget is not None:
+            print_budget(budget)
     if html is not None and not as_json:
         print_line(f"page with pictures: {html}")
 

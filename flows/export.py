@@ -35,6 +35,7 @@ from storage.label_masks import read_label
 from storage.mask_file import write_uint8_nifti
 from storage.predictions import manifest_grid
 from storage.readers import who_acts
+from storage.release_bounds import bounds_of
 from storage.released_labels import ReleasedCase
 from storage.releases import Release, freeze_release, read_release
 from storage.store import Store
@@ -221,7 +222,7 @@ class _Exporter:
         kept: list[str] = []
         failed: list[FailedExport] = []
         content = label_map(self._options.layout, self._values, self._release)
-        self._folder.write_json(LABEL_MAP, content)
+        self._folder.write_json(LABEL_MAP, {**content, **self._bounds()})
         for number, case in enumerate(cases, start=1):
             try:
                 if self._is_complete(case):
@@ -247,6 +248,12 @@ class _Exporter:
             unreviewed=sum(label.review != "reviewed" for label in labels),
             left_out=sum(len(case.left_out) for case in cases),
         )
+
+    def _bounds(self) -> dict[str, object]:
+        """Return what was said of the release's unreviewed labels; nothing where nothing was."""
+        with self._store.read() as connection:
+            said = bounds_of(connection, self._release.release_id)
+        return {"bounds": [one.statement(self._store.objects) for one in said]} if said else {}
 
     def _is_complete(self, case: ReleasedCase) -> bool:
         side_car = self._folder.read_json(self._layout.provenance.format(case=case.case_id))

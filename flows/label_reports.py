@@ -9,13 +9,17 @@ from pathlib import Path
 from flows.export import ExportSummary
 from flows.import_labels import ImportSummary
 from flows.tables import print_json, print_line, print_table, warn
+from storage.canonical_json import JsonObject
 from storage.releases import Release, ReleaseRow
 
 
-def print_releases(rows: Sequence[ReleaseRow]) -> None:
-    """Print all releases, oldest first."""
+def print_releases(rows: Sequence[ReleaseRow], bounds: Sequence[JsonObject] = ()) -> None:
+    """Print all releases, oldest first, and what was said of what nobody looked at in them."""
     cells = [(row.name, row.release_id, row.frozen_at.isoformat(" ", "seconds")) for row in rows]
     print_table("Releases", ["name", "id", "frozen at (UTC)"], cells)
+    for statement in bounds:
+        for sentence in statement["words"][: len(statement["kinds"])]:
+            print_line(sentence)
 
 
 def print_frozen(release: Release, *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import torch
 from configs.inference_profiles import PROFILES, InferenceProfile
 from configs.post_process import PostProcessRules
 from configs.setting_sections import AnnotateSettings
+from configs.test_time import shipped_changes
 from flows.devices import inference_precision
 from model.annotate import AnnotateOptions
 from model.checkpoint import load_checkpoint
@@ -51,7 +52,8 @@ def annotate_options(
     settings: AnnotateSettings, device: torch.device, rules: PostProcessRules | None
 ) -> AnnotateOptions:
     """Return how a committee annotates under some settings and rules of post-processing."""
-    return AnnotateOptions(network=network_options(settings, device), rules=rules)
+    changes = shipped_changes()[: settings.test_time_passes]
+    return AnnotateOptions(network=network_options(settings, device), rules=rules, changes=changes)
 
 
 def network_options(settings: AnnotateSettings, device: torch.device) -> NetworkOptions:

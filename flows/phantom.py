@@ -139,14 +139,14 @@ def _run(jobs: Sequence[_Job], workers: int) -> Generator[int]:
             _make_case(job)
             yield done
         return
-    with _one_thread_each(), started(_make_case, jobs, workers=workers) as futures:
+    with one_thread_each(), started(_make_case, jobs, workers=workers) as futures:
         for done, future in enumerate(as_completed(futures), start=1):
             future.result()
             yield done
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
     """Let children that start in this block use one thread; numpy reads it when it is imported."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
     before = {name: os.environ.get(name) for name in names}

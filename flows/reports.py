@@ -16,7 +16,7 @@ from storage.cases import Registration
 if TYPE_CHECKING:
     from flows.annotate import AnnotateSummary
     from flows.intake import IntakeSummary
-    from flows.queue import ShownQueue
+    from flows.queue import Budget, ShownQueue
     from flows.retrain import RetrainSummary
     from flows.status import Status
     from storage.queue import QueueEntry
@@ -93,7 +93,7 @@ def print_retraining(summary: RetrainSummary) -> None:
 
 def print_queue(shown: ShownQueue) -> None:
     """Print the head of both queues."""
-    columns = ["#", "case", "structure", "risk", "why"]
+    columns = ["#", "case", "structure", "score", "DSC", "min", "why"]
     for kind, title, entries in (
         ("present", "To look at", shown.present),
         ("possibly_missed", "Possibly missed", shown.possibly_missed),
@@ -101,6 +101,16 @@ def print_queue(shown: ShownQueue) -> None:
         total = shown.sizes.get(kind, 0)
         heading = f"{title}: first {len(entries)} of {total}"
         print_table(heading, columns, [_queue_row(queued.entry) for queued in entries])
+
+
+def print_budget(budget: Budget) -> None:
+    """Print how far a time reaches into the queue."""
+    gain = "" if budget.gain is None else f", for an expected gain of {budget.gain:.1f} DSC"
+    print_line(
+        f"{budget.minutes:g} predicted minutes suffice for the first {budget.labels} of "
+        f"{budget.waiting} labels, in {budget.cases} CTs{gain}; all of them take about "
+        f"{budget.whole_minutes / 60:.1f} h ({budget.words})"
+    )
 
 
 def print_status(status: Status) -> None:
@@ -157,8 +167,20 @@ def write_report(path: Path, summary: AnnotateSummary) -> None:
         raise UsageError(f"the report {path} cannot be written: {error.strerror}") from error
 
 
-def _queue_row(entry: QueueEntry) -> tuple[int, str, str, float, str]:
-    return (entry.position, entry.case_id, entry.structure, entry.risk, entry.reason)
+def _queue_row(entry: QueueEntry) -> tuple[int, str, str, float, str, str, str]:
+    dsc = "" if entry.predicted_dsc is None else f"{entry.predicted_dsc:.2f}"
+    if entry.dsc_low is not None and entry.dsc_high is not None:
+        dsc += f" ({entry.dsc_low:.2f} to {entry.dsc_high:.2f})"
+    minutes = "" if entry.minutes is None else f"{entry.minutes:.1f}"
+    return (
+        entry.position,
+        entry.case_id,
+        entry.structure,
+        entry.risk,
+        dsc,
+        minutes,
+        entry.reason,
+    )
 
 
 def _verdicts(status: Status) -> str:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from configs.attention import AttentionSettings, shipped_attention
 from configs.errors import UsageError
 from configs.post_process import PostProcessRules
 from configs.taxonomy import Taxonomy
+from configs.test_time import InputChange
 from model.committee import CommitteeMember, check_committee
-from model.exclusive_overlap import Claims, claim_scores, collect_claims
+from model.exclusive_overlap import (
+    Claims,
+    ListedOverlap,
+    claim_scores,
+    collect_claims,
+    listed_overlap,
+)
 from model.grid import Box, Grid, Triple, volume_grid
 from model.lesion_candidates import level_of
 from model.midline import Midline, body_midline
@@ -21,8 +29,9 @@ from model.native_maps import NativeMaps, Vote, consensus_levels, foreground_box
 from model.network_options import DEFAULT, NetworkOptions
 from model.placed_crop import placed
 from model.post_processor import PostProcessor, VoterMasks, structures_to_compute
-from model.score_rows import NativeScores, empty_rows
+from model.score_rows import NativeScores, ScoreOptions, empty_rows
 from model.scores import COMMITTEE, THRESHOLD, Bytes, Mask, ScoreRow, entropy_map
+from model.test_time import Repeats, SelfAgreement, self_agreement
 from model.triage_candidates import (
     CandidateLimits,
     ConsensusCrop,
@@ -41,21 +50,34 @@ class AnnotateOptions:
         network: How the networks run.
         margin_mm: What a box keeps round the members' foreground.
         border_mm: Half width of the band in which ``entropy_border`` is averaged.
+        region_mm: Side of the cube over which ``entropy_worst`` is.
+        attention: Thresholds of attention.
         rules: What is kept of raw masks; None keeps everything and looks for no candidates.
+        changes: What a member that is alone with a structure sees once more, a pass each.
     """
 
     structures: tuple[str, ...] | None = None
     network: NetworkOptions = DEFAULT
     margin_mm: float = 3.0
     border_mm: float = 3.0
+    region_mm: float = 20.0
+    attention: AttentionSettings = field(default_factory=shipped_attention)
     rules: PostProcessRules | None = None
+    changes: tuple[InputChange, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.margin_mm < 0 or self.border_mm <= 0:
+        if self.margin_mm < 0 or self.border_mm <= 0 or self.region_mm <= 0:
             raise UsageError(
-                f"margin_mm must be 0 or more and border_mm positive, got {self.margin_mm} and "
-                f"{self.border_mm} mm"
+                "margin_mm must be 0 or more, border_mm and region_mm positive, got "
+                f"{self.margin_mm}, {self.border_mm} and {self.region_mm} mm"
             )
+
+    @property
+    def scores(self) -> ScoreOptions:
+        """What scores are made with."""
+        return ScoreOptions(
+            border_mm=self.border_mm, region_mm=self.region_mm, attention=self.attention
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,9 +172,43 @@ def predict_volume(
     predictions = predict_members(
         hu, spacing_mm, members, structures=computed, device=device, options=chosen.network
     )
+    again = self_agreement(
+        hu,
+        spacing_mm,
+        predictions,
+        structures=covered,
+        repeats=Repeats(chosen.changes, device, chosen.network),
+    )
     midline = body_midline(hu, spacing_mm)
-    run = _Run(grid, taxonomy, device, chosen)
+    run = _Run(grid, taxonomy, device, chosen, again)
     return VolumePrediction(tuple(predictions), covered, computed, run, midline)
+
+
+def voted_volume(
+    predictions: Sequence[WorkingPrediction],
+    grid: Grid,
+    midline: Midline,
+    *,
+    taxonomy: Taxonomy,
+    options: AnnotateOptions,
+    again: SelfAgreement | None = None,
+) -> VolumePrediction:
+    """Return what members predict whose probabilities are there already, of all they cover.
+
+    It is scored on the CPU.
+
+    Args:
+        predictions: One a member, in the committee's order.
+        grid: The native grid.
+        midline: Of the body; rules ask for it.
+        taxonomy: Order, names and exclusive neighbours.
+        options: Rules and distances; what members cover is what is annotated.
+        again: What lone members said when they were asked again; nothing when None.
+    """
+    known = {name for one in predictions for name in one.structures}
+    covered = taxonomy.select(tuple(known))
+    run = _Run(grid, taxonomy, torch.device("cpu"), options, again or SelfAgreement())
+    return VolumePrediction(tuple(predictions), covered, covered, run, midline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +229,8 @@ class VolumePrediction:
     @property
     def fallbacks(self) -> tuple[str, ...]:
         """What was tried instead where memory was not enough or numbers overflowed, in words."""
-        return tuple(text for member in self.members for text in member.fallbacks)
+        own = [text for member in self.members for text in member.fallbacks]
+        return (*own, *self._run.again.fallbacks)
 
     def results(self) -> Iterator[StructureResult]:
         """Yield the result of every structure.
@@ -188,8 +245,9 @@ class VolumePrediction:
         claims ``(M + 1) * Q * W / 8``; masks that later rules look at, ``(M + 1) / 8`` per voxel of
         their boxes; about ``(2 * M + 7) * N``; with rules ``(3 * M + 4) * N`` and, while they work,
         8 bytes more per voxel of one voter's mask in its box, 12 of the box that holds both sides
-        of a pair, or 13 of the box of all that is above a lesion's low probability; and ``(M + 3) *
-        N`` of each result that the caller still holds when it asks for the next.
+        of a pair, or 13 of the box of all that is above a lesion's low probability; while attention
+        is measured ``(2 * M + 5)`` per voxel of one box; and ``(M + 3) * N`` of each result that
+        the caller still holds when it asks for the next.
 
         Raises:
             CaseError: Memory is not enough.
@@ -203,7 +261,9 @@ class VolumePrediction:
             midline=lambda: self._midline,
         )
         claims = collect_claims(self.members, self._computed, run.device)
-        voted = _Voted(self.members, claims, processor)
+        listed = run.options.attention.faithful.overlapping
+        overlap = listed_overlap(self.members, claims, listed)
+        voted = _Voted(self.members, claims, overlap, processor)
         for unit in processor.units:
             # A generator of its own, so that nothing of one unit is held while the next is drawn.
             yield from _unit_results(unit, self.structures, voted, run)
@@ -211,12 +271,13 @@ class VolumePrediction:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What stays the same from structure to structure."""
+    """What stays the same from structure to structure; ``again`` is of members that are alone."""
 
     grid: Grid
     taxonomy: Taxonomy
     device: torch.device
     options: AnnotateOptions
+    again: SelfAgreement
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -225,6 +286,7 @@ class _Voted:
 
     predictions: Sequence[WorkingPrediction]
     claims: Claims
+    overlap: ListedOverlap | None
     processor: PostProcessor
 
 
@@ -267,6 +329,7 @@ def _result(drawing: _Drawing, kept: VoterMasks, voted: _Voted, run: _Run) -> St
     claims = claim_scores(raw.structure, voted.claims, exclusive)
     by_rules = run.options.rules is not None
     candidates = _candidates(drawing, kept, voted.processor, run)
+    tta_dice = run.again.dice.get(raw.structure)
     if maps is None or raw.box is None or box is None:
         return StructureResult(
             structure=raw.structure,
@@ -275,23 +338,40 @@ def _result(drawing: _Drawing, kept: VoterMasks, voted: _Voted, run: _Run) -> St
             consensus=None,
             uncertainty=None,
             disagreement=None,
-            scores=empty_rows(raw.structure, drawing.votes, claims, by_rules=by_rules),
+            scores=empty_rows(
+                raw.structure, drawing.votes, claims, by_rules=by_rules, tta_dice=tta_dice
+            ),
             candidates=candidates,
         )
-    options = run.options
+    uncertainty = entropy_map(maps.mean)
     rows = NativeScores(
-        drawing.votes, maps, raw, kept if by_rules else None, run.grid, options.border_mm
+        votes=drawing.votes,
+        maps=maps,
+        uncertainty=uncertainty,
+        raw=raw,
+        kept=kept if by_rules else None,
+        overlap=_listed_overlap(raw.structure, raw.box, voted, run),
+        tta_dice=tta_dice,
+        grid=run.grid,
+        options=run.options.scores,
     )
     return StructureResult(
         structure=raw.structure,
         box=box,
         masks={name: mask for name, mask in kept.masks.items() if name != COMMITTEE},
         consensus=kept.masks[COMMITTEE],
-        uncertainty=_in(box, entropy_map(maps.mean), raw.box),
+        uncertainty=_in(box, uncertainty, raw.box),
         disagreement=None if maps.deviation is None else _in(box, maps.deviation, raw.box),
         scores=rows.rows(raw.structure, claims),
         candidates=candidates,
     )
+
+
+def _listed_overlap(structure: str, box: Box, voted: _Voted, run: _Run) -> Mask | None:
+    if voted.overlap is None:
+        return None
+    claim = voted.claims[COMMITTEE][structure]
+    return voted.overlap.of(structure, claim, box, run.grid.spacing_mm)
 
 
 def _in(box: Box, levels: Bytes, raw_box: Box) -> Bytes:

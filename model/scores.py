@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from model.dilation import dilated
 from model.grid import Triple
+from model.packed_volume import packed_volume
 
 COMMITTEE = "committee"
 THRESHOLD = 127
@@ -27,7 +27,10 @@ LevelCounts = npt.NDArray[np.int64]
 """Voxels of each of the 256 levels."""
 
 # What numpy widens to 8 bytes a voxel at a time: little enough for a processor's cache.
-_CHUNK_VOXELS = 1 << 16
+_CHUNK_VOXELS = 1 << 19
+
+# Working grids of networks are no finer, and what lies between their voxels is interpolated.
+_SAMPLE_MM = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +52,17 @@ class ScoreRow:
             sees it, claims too; on the working grid; None without foreground.
         max_probability: Highest probability in the volume, on the working grid.
         removed_ml: What the rules took from the raw mask; None where there are none.
+        pairwise_dice_least: Lowest agreement of two covering members (a member's: with another);
+            None when only one covers the structure.
+        entropy_worst: Highest mean binary entropy in bits over a cube in the box; committee only.
+        tta_dice: Agreement of one member with itself under small changes of what it sees; None
+            where it was not asked, as where two families cover the structure.
+        attention_voxels: Size of AbdomenAtlas' attention; committee only.
+        attention_heat: Its heat over axial slices; committee only.
+        attention_mm3: Volume where the consensus is uncertain, opened; committee only.
 
-    With rules, ``volume_ml`` and ``pairwise_dice`` are of the masks that they leave; all else is of
-    what the networks said.
+    With rules, ``volume_ml`` and the pairwise Dice are of the masks that they leave; all else is of
+    what the networks said. What is committee only is None, too, where no member sees the structure.
     """
 
     structure: str
@@ -65,6 +76,12 @@ class ScoreRow:
     overlap_exclusive: float | None = None
     max_probability: float | None = None
     removed_ml: float | None = None
+    pairwise_dice_least: float | None = None
+    entropy_worst: float | None = None
+    tta_dice: float | None = None
+    attention_voxels: int | None = None
+    attention_heat: float | None = None
+    attention_mm3: float | None = None
 
 
 def entropy_bits(probability: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -76,29 +93,34 @@ def entropy_bits(probability: npt.NDArray[np.float64]) -> npt.NDArray[np.float64
 
 def entropy_map(probability: Bytes) -> Bytes:
     """Return 255 times the binary entropy in bits of 8-bit probabilities, any shape."""
-    return np.rint(255 * _ENTROPY).astype(np.uint8)[probability]
+    return np.rint(255 * ENTROPY).astype(np.uint8)[probability]
 
 
 def mean_entropy(probability: Bytes, where: Mask) -> float | None:
     """Return the mean binary entropy in bits inside a mask; None when the mask is empty."""
     counts = level_counts(probability[where])
     total = int(counts.sum())
-    return float(counts @ _ENTROPY) / total if total else None
+    return float(counts @ ENTROPY) / total if total else None
 
 
 def level_counts(probability: Bytes) -> LevelCounts:
     """Count the voxels of each of the 256 levels, any shape."""
-    flat = probability.reshape(-1)
-    counts = np.zeros(256, np.int64)
-    for start in range(0, flat.size, _CHUNK_VOXELS):
-        counts += np.bincount(flat[start : start + _CHUNK_VOXELS], minlength=256)
-    return counts
+    flat = np.ascontiguousarray(probability).reshape(-1)
+    even = flat.size // 2 * 2
+    counts = np.bincount(flat[even:], minlength=256)
+    # Two voxels at a time: the counts of pairs of levels, of which there are 256 x 256.
+    pairs = np.zeros(1 << 16, np.int64)
+    both = flat[:even].view(np.uint16)
+    for start in range(0, both.size, _CHUNK_VOXELS):
+        pairs += np.bincount(both[start : start + _CHUNK_VOXELS], minlength=1 << 16)
+    table = pairs.reshape(256, 256)
+    return counts + table.sum(axis=0) + table.sum(axis=1)
 
 
 def foreground_entropy(counts: LevelCounts) -> float | None:
     """Return the mean binary entropy in bits of what is above 0.5; None without foreground."""
     size = int(counts[THRESHOLD + 1 :].sum())
-    return float(counts[THRESHOLD + 1 :] @ _ENTROPY[THRESHOLD + 1 :]) / size if size else None
+    return float(counts[THRESHOLD + 1 :] @ ENTROPY[THRESHOLD + 1 :]) / size if size else None
 
 
 def self_consistency(counts: LevelCounts) -> float | None:
@@ -123,7 +145,8 @@ def border_band(mask: Mask, spacing_mm: Triple, band_mm: float) -> Mask:
     cut it.
     """
     radii = [max(1, int(band_mm / size)) for size in spacing_mm]
-    return dilated(mask, radii) & dilated(~mask, radii)
+    packed = packed_volume(mask, reach=radii[2])
+    return (packed.dilated(radii) & (~packed).dilated(radii)).unpacked()
 
 
 def dice_of_counts(both: int, first: int, second: int) -> float:
@@ -167,6 +190,34 @@ def member_dice(pairs: Mapping[tuple[str, str], float], member: str) -> float | 
     return float(np.mean(values)) if values else None
 
 
+def least_dice(pairs: Mapping[tuple[str, str], float], member: str | None = None) -> float | None:
+    """Return the lowest Dice of two members, or of one with another; None when there is no pair."""
+    return min(
+        (dice for pair, dice in pairs.items() if member is None or member in pair), default=None
+    )
+
+
+def worst_region_entropy(uncertainty: Bytes, spacing_mm: Triple, side_mm: float) -> float:
+    """Return the highest mean entropy in bits over a cube that lies in the box.
+
+    Voxels finer than ``_SAMPLE_MM`` are sampled: every n-th along an axis, and cubes begin at any
+    of these. Along an axis on which the box is shorter than the cube, all of it counts.
+
+    Args:
+        uncertainty: 255 times the binary entropy in bits, shape (I, J, K).
+        spacing_mm: Of its voxels.
+        side_mm: Of the cube.
+    """
+    steps = [max(1, int(_SAMPLE_MM / size + 1e-6)) for size in spacing_mm]
+    sums = uncertainty[:: steps[0], :: steps[1], :: steps[2]].astype(np.uint32)
+    voxels = 1
+    for axis, (step, size) in enumerate(zip(steps, spacing_mm, strict=True)):
+        side = min(max(1, round(side_mm / (step * size))), sums.shape[axis])
+        sums = _window_sums(sums, side, axis)
+        voxels *= side
+    return int(sums.max()) / (255.0 * voxels)
+
+
 def mean_deviation(deviation: Bytes, where: Mask) -> float | None:
     """Return the mean deviation inside a mask from a map of 510 times it; None if empty."""
     counts = level_counts(deviation[where])
@@ -188,8 +239,19 @@ def claimed_share(mask_bits: Bytes, neighbour_bits: Sequence[Bytes]) -> float | 
     return _bit_count(claimed & mask_bits) / size
 
 
+def _window_sums(values: npt.NDArray[np.uint32], side: int, axis: int) -> npt.NDArray[np.uint32]:
+    """Return the sums of so many neighbours along an axis."""
+    # Running sums may pass the highest number and begin anew; their differences stay right.
+    running = np.moveaxis(np.cumsum(values, axis=axis, dtype=np.uint32), axis, 0)
+    sums = running[side - 1 :].copy()
+    sums[1:] -= running[:-side]
+    return np.moveaxis(sums, 0, axis)
+
+
 def _bit_count(bits: Bytes) -> int:
-    return int(np.bitwise_count(bits).sum(dtype=np.int64))
+    whole = bits.size // 8 * 8
+    words = np.bitwise_count(bits[:whole].view(np.uint64)).sum(dtype=np.int64)
+    return int(words) + int(np.bitwise_count(bits[whole:]).sum(dtype=np.int64))
 
 
-_ENTROPY = entropy_bits(np.arange(256) / 255.0)
+ENTROPY = entropy_bits(np.arange(256) / 255.0)

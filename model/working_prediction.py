@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -83,20 +84,12 @@ def predict_members(
     voting = [member for member in members if any(map(member.covers, structures))]
     for working_mm in dict.fromkeys(member.inference.spacing_mm for member in voting):
         sharing = [member for member in voting if member.inference.spacing_mm == working_mm]
-        try:
+        with memory_case_error(hu.shape, working_mm, device):
             working = to_working(hu, spacing_mm, working_mm, device=device)
             body = body_mask(working.cpu().numpy(), working_mm)
             for member in sharing:
-                run = _MemberRun(member, working, body, _asked(member, structures))
+                run = MemberRun(member, working, body, _asked(member, structures))
                 predictions[member.name] = run.with_fallbacks(options)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise CaseError(
-                Reason.OUT_OF_MEMORY,
-                f"the volume {hu.shape} at {working_mm} mm does not fit into memory on {device}; "
-                "use a coarser spacing or another device",
-            ) from error
     return [predictions[member.name] for member in voting]
 
 
@@ -105,9 +98,37 @@ def votes_on(predictions: Sequence[WorkingPrediction], structure: str) -> list[V
     return [one.vote(structure) for one in predictions if structure in one.structures]
 
 
+@contextmanager
+def memory_case_error(
+    shape: tuple[int, ...], working_mm: Triple, device: torch.device
+) -> Iterator[None]:
+    """Say of which volume it is when memory is not enough.
+
+    Raises:
+        CaseError: Memory is not enough.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise CaseError(
+            Reason.OUT_OF_MEMORY,
+            f"the volume {shape} at {working_mm} mm does not fit into memory on {device}; "
+            "use a coarser spacing or another device",
+        ) from error
+
+
 @dataclass(frozen=True, slots=True)
-class _MemberRun:
-    """A network, and the working volume that it is to see."""
+class MemberRun:
+    """A network, and the working volume that it is to see.
+
+    Attributes:
+        member: Whose network.
+        working: HU on its working grid.
+        body: Where there is body, on that grid.
+        asked: Structures, in the member's order.
+    """
 
     member: CommitteeMember
     working: Tensor

@@ -23,7 +23,10 @@ _SHOWN = 3
 
 _HEAD = (
     '<div class="line head"><span>Structure</span>'
-    '<span>Kind</span><span class="num">Score</span><span>Why</span><span>State</span></div>'
+    '<span>Kind</span><span class="num">Score</span>'
+    '<span title="Overlap with what a reader would draw, as triage expects it">Predicted DSC</span>'
+    '<span class="num" title="Predicted minutes of work, without opening the CT">Min</span>'
+    "<span>Why</span><span>State</span></div>"
 )
 
 
@@ -70,7 +73,11 @@ def _progress(page: QueuePage) -> None:
         if page.readings
         else ""
     )
-    st.progress(done.share, text=f"{done.words}. Ranked {ranked}.{waiting}")
+    by = f" by {page.policy.replace('_', ' ')}" if page.policy else ""
+    st.progress(done.share, text=f"{done.words}. Ranked {ranked}{by}.{waiting}")
+    if page.estimate_words:
+        words = html.escape(page.estimate_words)
+        st.html(f'<span class="soft">Predicted DSC: {words}</span>')
 
 
 def _cases(blocks: Sequence[CaseBlock], here: Desk, *, number: int) -> None:
@@ -136,6 +143,8 @@ def _row(line: QueueLine) -> str:
         f"<span>{swatch(line.rgb)}{html.escape(line.display)}</span>",
         f"<span>{html.escape(line.kind)}</span>",
         f'<span class="num">{line.risk}</span>',
+        f"<span>{html.escape(line.dsc)}</span>",
+        f'<span class="num">{line.minutes}</span>',
         f"<span>{html.escape(line.reason)}</span>",
         f"<span>{html.escape(line.status)}</span>",
     )

@@ -13,7 +13,7 @@ STYLE = """<style>
 .brand { font-weight: 600; font-size: 1.05rem; white-space: nowrap; }
 .who { float: right; opacity: .8; font-size: .9rem; white-space: nowrap; }
 .st-key-bar { border-bottom: 1px solid #8884; padding-bottom: .3rem; }
-.line { display: grid; grid-template-columns: 13.5rem 6.8rem 2.8rem 1fr 12rem;
+.line { display: grid; grid-template-columns: 12.5rem 6.4rem 2.6rem 8.8rem 2.4rem 1fr 10.5rem;
   gap: .6rem; align-items: center; font-size: .9rem; line-height: 1.3; }
 .line.head { font-size: .8rem; opacity: .7; border-bottom: 1px solid #8884; }
 .ct { border-top: 1px solid #8883; padding-top: .25rem; font-size: .9rem; }

@@ -66,6 +66,10 @@ class Progress:
 class QueueLine:
     """One row of the queue page.
 
+    Attributes:
+        dsc: Predicted DSC and its interval, in words.
+        minutes: Predicted minutes.
+
     It has no rank: a rank that is missing between two others would tell which one a blind item has.
     """
 
@@ -75,6 +79,8 @@ class QueueLine:
     rgb: tuple[int, int, int]
     kind: str
     risk: str
+    dsc: str
+    minutes: str
     reason: str
     status: str
     can_open: bool
@@ -299,6 +305,8 @@ def _queue_line(item: ReviewItem, structure: Structure) -> QueueLine:
         rgb=structure.rgb,
         kind=KIND_WORDS.get(item.kind, item.kind),
         risk="-" if item.risk is None else f"{item.risk:.2f}",
+        dsc=_dsc_words(item),
+        minutes="-" if item.minutes is None else f"{item.minutes:.1f}",
         reason=UNTOLD if item.is_blind else item.reason,
         status=_state(
             item.status,
@@ -308,6 +316,15 @@ def _queue_line(item: ReviewItem, structure: Structure) -> QueueLine:
         + until_words(item.held_until if item.status in ("mine", "held") else None),
         can_open=item.status != "held",
     )
+
+
+def _dsc_words(item: ReviewItem) -> str:
+    """Return "0.71 (0.55 to 0.83)", or "about 0.71" where nothing vouches for the number."""
+    if item.predicted_dsc is None:
+        return "-"
+    if item.dsc_low is None or item.dsc_high is None:
+        return f"about {item.predicted_dsc:.2f}"
+    return f"{item.predicted_dsc:.2f} ({item.dsc_low:.2f} to {item.dsc_high:.2f})"
 
 
 def _structure_line(

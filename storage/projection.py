@@ -9,9 +9,10 @@ from typing import Any
 import duckdb
 
 from configs.errors import StorageError
-from storage import blind_projection, label_projection, reader_projection
+from storage import audit_projection, blind_projection, label_projection, reader_projection
 from storage.journal import JournalLine
 from storage.objects import ObjectStore
+from storage.queue_table import insert_queue
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -27,8 +28,6 @@ _SCORE_ROWS = """[{"member":"VARCHAR","structure":"VARCHAR","volume_ml":"DOUBLE"
 "attention_heat":"DOUBLE","attention_mm3":"DOUBLE"}]"""
 _CANDIDATE_ROWS = """[{"structure":"VARCHAR","peak":"DOUBLE","volume_ml":"DOUBLE",
 "centre":["INTEGER"],"host_share":"DOUBLE","in_mask":"BOOLEAN"}]"""
-_QUEUE_ROWS = """[{"position":"INTEGER","kind":"VARCHAR","case_id":"VARCHAR",
-"structure":"VARCHAR","risk":"DOUBLE","reason":"VARCHAR"}]"""
 
 
 def apply_line(connection: Connection, line: JournalLine, objects: ObjectStore) -> None:
@@ -186,24 +185,12 @@ def _case_failed(connection: Connection, line: JournalLine, objects: ObjectStore
 
 def _queue_ranked(connection: Connection, line: JournalLine, objects: ObjectStore) -> None:
     data = line.data
+    facts = json.dumps(data.get("facts", {}))
     connection.execute(
-        "INSERT INTO queue_snapshots VALUES (?, ?, ?, ?, ?, NULL)",
-        [line.line_hash, data["committee_id"], data["policy"], line.seq, line.at],
+        "INSERT INTO queue_snapshots VALUES (?, ?, ?, ?, ?, ?)",
+        [line.line_hash, data["committee_id"], data["policy"], line.seq, line.at, facts],
     )
-    items = _json_object(objects, data["items"])["items"]
-    connection.execute(
-        """INSERT INTO queue_items BY NAME
-           SELECT $snapshot AS snapshot_id, item.position, item.kind, item.case_id,
-                  item.structure, item.risk, item.reason, c.prediction_id
-           FROM (SELECT unnest(from_json($items::JSON, $columns)) AS item)
-           JOIN closed_cases c ON c.case_id = item.case_id AND c.committee_id = $committee""",
-        {
-            "snapshot": line.line_hash,
-            "items": json.dumps(items),
-            "columns": _QUEUE_ROWS,
-            "committee": data["committee_id"],
-        },
-    )
+    insert_queue(connection, line, objects)
 
 
 _HANDLERS: dict[str, Callable[[Connection, JournalLine, ObjectStore], None]] = {
@@ -222,6 +209,7 @@ _HANDLERS: dict[str, Callable[[Connection, JournalLine, ObjectStore], None]] = {
     **label_projection.HANDLERS,
     **reader_projection.HANDLERS,
     **blind_projection.HANDLERS,
+    **audit_projection.HANDLERS,
 }
 
 

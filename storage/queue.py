@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 
-from storage.predictions import CONSENSUS
+from storage.canonical_json import JsonObject
+from storage.queue_table import TYPES, QueueColumns, packed_queue
 from storage.store import Store
 
 Connection = duckdb.DuckDBPyConnection
@@ -19,10 +24,15 @@ class QueueEntry:
     """One structure of one case that waits for a look.
 
     Attributes:
-        position: 1 is looked at first; counts anew for each kind.
+        position: 1 is looked at first, whatever the kind.
         kind: ``present`` or ``possibly_missed``.
-        risk: What the policy ranks by, higher is worse.
+        risk: What the policy ranks by, higher is worse, in [0, 1].
         reason: Why, in words.
+        predicted_dsc, dsc_low, dsc_high: With what a reader would draw, if the structure is there,
+            and its interval; None where nothing is known.
+        presence: Probability that the structure is there.
+        minutes: Predicted for this label, the opening of its CT left out.
+        gain: Expected gain in DSC.
     """
 
     position: int
@@ -31,6 +41,12 @@ class QueueEntry:
     structure: str
     risk: float
     reason: str
+    predicted_dsc: float | None = None
+    dsc_low: float | None = None
+    dsc_high: float | None = None
+    presence: float | None = None
+    minutes: float | None = None
+    gain: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +57,38 @@ class QueuedPrediction:
     prediction_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreRecord:
-    """The stored scores of one structure of one case by one member (or ``committee``)."""
-
-    prediction_id: str
-    case_id: str
-    member: str
-    structure: str
-    volume_ml: float | None
-    entropy_mean: float | None
-    entropy_border: float | None
-    self_consistency: float | None
-    pairwise_dice: float | None
-    inconsistency: float | None
-    overlap_exclusive: float | None
-    max_probability: float | None
-    removed_ml: float | None
-
-
 def write_queue(
     store: Store, entries: Sequence[QueueEntry], *, committee_id: str, policy: str
 ) -> None:
-    """Commit a snapshot of the queue in one transaction; it replaces the one before."""
-    items = store.put_json({"items": [asdict(entry) for entry in entries]})
+    """Commit a few entries as a snapshot of the queue; it replaces the one before."""
+    columns = {
+        name: np.array([getattr(entry, name) for entry in entries], TYPES[name][0])
+        for name in TYPES
+    }
+    write_snapshot(store, columns, committee_id=committee_id, facts={"policy": policy})
+
+
+def write_snapshot(
+    store: Store, columns: QueueColumns, *, committee_id: str, facts: JsonObject
+) -> None:
+    """Commit a snapshot of the queue in one transaction; it replaces the one before.
+
+    Args:
+        store: The workspace.
+        columns: A field of ``QueueEntry`` -> its values, shape (N,); NaN is no number.
+        committee_id: Whose predictions were ranked.
+        facts: How they were ranked; ``policy`` is its name.
+    """
+    table = store.objects.put(packed_queue(columns))
     with store.transaction() as transaction:
         transaction.record(
-            "queue.ranked", {"committee_id": committee_id, "policy": policy, "items": items}
+            "queue.ranked",
+            {
+                "committee_id": committee_id,
+                "policy": facts["policy"],
+                "table": table,
+                "facts": facts,
+            },
         )
 
 
@@ -76,7 +97,8 @@ def read_queue(
 ) -> list[QueuedPrediction]:
     """Return the first entries of the current snapshot."""
     rows = connection.execute(
-        """SELECT position, kind, case_id, structure, risk, reason, prediction_id
+        """SELECT position, kind, case_id, structure, risk, reason, predicted_dsc, dsc_low,
+                  dsc_high, presence, minutes, gain, prediction_id
            FROM current_queue WHERE kind = $kind AND ($structure IS NULL OR structure = $structure)
            ORDER BY position LIMIT $limit""",
         {"kind": kind, "structure": structure, "limit": limit},
@@ -107,15 +129,22 @@ def ranked_at(connection: Connection) -> datetime | None:
     return row[0] if row else None
 
 
-def scores_of(connection: Connection, committee_id: str) -> list[ScoreRecord]:
-    """Return the scores of every case that a committee closed, its own row first per structure."""
-    rows = connection.execute(
-        """SELECT s.prediction_id, c.case_id, s.member, s.structure, s.volume_ml, s.entropy_mean,
-                  s.entropy_border, s.self_consistency, s.pairwise_dice, s.inconsistency,
-                  s.overlap_exclusive, s.max_probability, s.removed_ml
-           FROM closed_cases c JOIN scores s ON s.prediction_id = c.prediction_id
-           WHERE c.committee_id = ?
-           ORDER BY c.seq, s.structure, s.member <> ?, s.member""",
-        [committee_id, CONSENSUS],
-    ).fetchall()
-    return [ScoreRecord(*row) for row in rows]
+def unjudged_columns(connection: Connection) -> dict[str, npt.NDArray[Any]]:
+    """Return case, minutes and gain of what nobody judged, in order, shape (N,); NaN for NULL."""
+    found: dict[str, Any] = connection.execute(
+        """SELECT q.case_id, q.minutes, q.gain FROM current_queue q
+           ANTI JOIN current_verdicts v ON v.case_id = q.case_id AND v.structure = q.structure
+           ORDER BY q.position, q.kind"""
+    ).fetchnumpy()
+    numbers = {
+        name: np.ma.filled(found[name].astype(float), np.nan) for name in ("minutes", "gain")
+    }
+    return {"case_id": np.asarray(found["case_id"], str), **numbers}
+
+
+def ranked_how(connection: Connection) -> JsonObject:
+    """Return how the current snapshot was ranked; empty before the first, and of older ones."""
+    row = connection.execute(
+        "SELECT facts FROM queue_snapshots ORDER BY seq DESC LIMIT 1"
+    ).fetchone()
+    return json.loads(row[0]) if row and row[0] else {}

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import duckdb
 
 from storage.open_readings import UNREAD
-from storage.queue import ranked_at
+from storage.queue import ranked_at, ranked_how
 from storage.queue_states import gather_facts, queued_items
 from storage.roles import Action, check_allowed
 
@@ -46,7 +46,7 @@ class ReviewItem:
     """One queued structure of one case, as a reader sees it.
 
     Attributes:
-        position: Rank in its kind, 1 is worst; of a blind item a drawn place.
+        position: Rank, 1 is looked at first; of a blind item a drawn place.
         kind: ``present`` or ``possibly_missed``; ``blind`` of a blind item.
         risk: What it is ranked by; None of a blind item, which says nothing of itself.
         status: ``done``: judged. ``held``: another reader has it open. ``mine``: this reader has.
@@ -56,6 +56,9 @@ class ReviewItem:
         verdict_by: Who gave it.
         held_until: When the claim of the holder ends, UTC.
         returned_by: The second reader who returned that verdict, so that it is open again.
+        predicted_dsc, dsc_low, dsc_high: What triage expects of the label, and the interval; None
+            of a blind item and where nothing is known.
+        minutes: Predicted for it; None of a blind item.
     """
 
     position: int
@@ -71,6 +74,10 @@ class ReviewItem:
     verdict_by: str | None
     returned_by: str | None = None
     held_until: datetime | None = None
+    predicted_dsc: float | None = None
+    dsc_low: float | None = None
+    dsc_high: float | None = None
+    minutes: float | None = None
 
     @property
     def is_blind(self) -> bool:
@@ -104,6 +111,8 @@ class QueuePage:
         ranked_at: When the queue was ranked, UTC; None before the first triage.
         readings: Independent readings that wait for this reader.
         datasets: The public datasets that CTs came with, whether queued or not.
+        policy: What the queue was ranked by; empty of an older snapshot.
+        estimate_words: What predicted DSC rests on, in words; the same.
     """
 
     cases: tuple[QueuedCase, ...]
@@ -113,6 +122,8 @@ class QueuePage:
     ranked_at: datetime | None
     readings: int
     datasets: tuple[str, ...] = ()
+    policy: str = ""
+    estimate_words: str = ""
 
     @property
     def items(self) -> tuple[ReviewItem, ...]:
@@ -137,12 +148,9 @@ _OF_DATASET = """
     AND case_id IN (SELECT case_id FROM current_dataset_cases WHERE dataset = $dataset)
     AND case_id NOT IN (SELECT case_id FROM item_facts WHERE slot IS NOT NULL)
 """
-# Ranks first what is present; the first key of a CT's items is its own.
-_PLACE = f"position + CASE WHEN kind = 'possibly_missed' THEN {2**31} ELSE 0 END"
-
 _COLUMNS = (
     "position, kind, case_id, structure, risk, reason, prediction_id, status, holder, verdict, "
-    "verdict_by, returned_by, held_until"
+    "verdict_by, returned_by, held_until, predicted_dsc, dsc_low, dsc_high, minutes"
 )
 
 
@@ -155,7 +163,7 @@ def queue_page(
     limit: int,
     offset: int = 0,
 ) -> QueuePage:
-    """Return one page of the queue: CTs with something present first, then what was missed.
+    """Return one page of the queue.
 
     A CT stands where its worst item stands, among those that pass the filter.
 
@@ -193,6 +201,7 @@ def queue_page(
         filters,
     ).fetchall()
     by_status = {row[0]: row[1] for row in counted}
+    how = ranked_how(connection)
     readings = connection.execute(
         f"WITH {UNREAD} SELECT count(*) FROM unread",  # noqa: S608 literals of storage
         {"reader": reader},
@@ -205,6 +214,8 @@ def queue_page(
         ranked_at=ranked_at(connection),
         readings=readings[0] if readings else 0,
         datasets=_datasets(connection),
+        policy=how.get("policy", ""),
+        estimate_words=how.get("words", ""),
     )
 
 
@@ -217,15 +228,12 @@ class _Search:
 
 
 def _page_cases(connection: Connection, search: _Search, *, limit: int, offset: int) -> list[str]:
-    """Return the page's CTs, looked for among the first positions where those suffice.
-
-    They suffice when they fill the page with what is present: the rest comes later.
-    """
+    """Return the page's CTs, looked for among the first positions where those suffice."""
     rows: list[tuple[str, int]] = []
     for last in (offset + limit + _LOOK_AHEAD, _EVERY_POSITION):
         rows = connection.execute(
             f"""{queued_items("position <= $last")}
-                SELECT case_id, min({_PLACE}) AS place FROM items
+                SELECT case_id, min(position) AS place FROM items
                 WHERE {search.matches} GROUP BY case_id
                 ORDER BY place, case_id LIMIT $limit OFFSET $offset""",  # noqa: S608 literals of storage
             {**search.parameters, "limit": limit, "offset": offset, "last": last},
@@ -241,7 +249,7 @@ def _queued_cases(
     among = "case_id IN (SELECT unnest($cases))"
     rows = connection.execute(
         f"""{queued_items(among)} SELECT {_COLUMNS} FROM items WHERE {search.matches} AND {among}
-            ORDER BY {_PLACE}, structure""",  # noqa: S608 literals of storage
+            ORDER BY position, structure""",  # noqa: S608 literals of storage
         {**search.parameters, "cases": list(case_ids)},
     ).fetchall()
     found: dict[str, list[ReviewItem]] = {case_id: [] for case_id in case_ids}
@@ -278,7 +286,7 @@ def items_of_case(
     gather_facts(connection, reader=reader, now=now)
     rows = connection.execute(
         f"""{queued_items("case_id = $case")} SELECT {_COLUMNS} FROM items WHERE case_id = $case
-            ORDER BY {_PLACE}, structure""",  # noqa: S608 literals of storage
+            ORDER BY position, structure""",  # noqa: S608 literals of storage
         {"reader": reader, "case": case_id},
     ).fetchall()
     return [ReviewItem(*row) for row in rows]
@@ -296,7 +304,7 @@ def next_open_case(
         f"""{queued_items()} SELECT case_id FROM items
             WHERE status IN ('open', 'mine') AND ($after IS NULL OR case_id <> $after)
             ORDER BY (returned_by IS NOT NULL AND verdict_by = $reader) DESC,
-                     {_PLACE}, structure LIMIT 1""",  # noqa: S608 literals of storage
+                     position, structure LIMIT 1""",  # noqa: S608 literals of storage
         {"reader": reader, "after": after},
     ).fetchone()
     return row[0] if row else None

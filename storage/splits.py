@@ -74,6 +74,17 @@ def patient_groups(connection: Connection) -> list[tuple[str, ...]]:
     return _joined(_all_patients(connection), [*pairs, *_overlapping_patients(connection)])
 
 
+def case_groups(connection: Connection) -> dict[str, int]:
+    """Return case id -> a number that the cases of one ``patient_groups`` share."""
+    numbers = {
+        patient: number
+        for number, group in enumerate(patient_groups(connection))
+        for patient in group
+    }
+    rows = connection.execute("SELECT case_id, patient_id FROM current_patients").fetchall()
+    return {case_id: numbers[patient_id] for case_id, patient_id in rows}
+
+
 def _all_patients(connection: Connection) -> list[str]:
     rows = connection.execute(
         "SELECT DISTINCT patient_id FROM current_patients ORDER BY patient_id"

@@ -25,12 +25,13 @@ _NAMED_BY_LINE = (
     "manifest",
     "detail",
     "items",
+    "table",
     "evidence",
     "protocol",
 )
 _NAMED_BY_MANIFEST = ("masks", "maps")
 # Tables that the journal knows nothing of.
-_EPHEMERAL = ("claims", "case_leases", "watched_files")
+_EPHEMERAL = ("claims", "case_leases", "watched_files", "mask_overlaps")
 
 
 @dataclass(frozen=True, slots=True)

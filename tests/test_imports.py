@@ -96,7 +96,7 @@ def test_the_module_on_monai_imports_where_those_libraries_are_missing() -> None
 @pytest.mark.parametrize(
     "module",
     [
-        *("model.acquisition", "model.agreement_report", "model.metrics"),
+        *("model.agreement_report", "model.metrics", "model.triage.policies"),
         *("model.ranking_quality", "model.scores"),
     ],
 )

@@ -2,6 +2,7 @@ import gzip
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -75,6 +76,31 @@ def test_every_case_is_closed_with_rows_for_members_and_committee(store, write_c
         records = scores_of(connection, summary.committee_id)
     assert len(records) == 2 * 4 * 3
     assert {record.member for record in records} == {"m0", "m1", "committee"}
+    assert verify(store).findings == ()
+
+
+def test_scores_of_triage_come_to_the_index_and_again_when_it_is_rebuilt(store, write_ct, tmp_path):
+    # One family: nobody else can disagree with its first member.
+    path = store.workspace.settings_path
+    off = 'autocast = "off"\n'
+    text = path.read_text().replace(off, f"{off}test_time_passes = 2\n")
+    path.write_text(re.sub(r'family = "\w+"', 'family = "one"', text))
+    store = take_in(Store.open(store.workspace.root), write_ct, tmp_path / "cts", 1)
+    columns = "structure, tta_dice, pairwise_dice_least, attention_voxels, attention_heat"
+
+    annotate(store)
+
+    sql = f"SELECT member, {columns}, attention_mm3, entropy_worst FROM scores ORDER BY ALL"
+    rows = view_of(store, sql)
+    committee = [row for row in rows if row[0] == "committee"]
+    assert len(committee) == 4
+    assert all(0 <= row[2] <= 1 and 0 <= row[3] <= 1 for row in committee)
+    assert {row[2] for row in rows if row[0] == "m1"} == {None}
+    seen = [row for row in committee if row[4] is not None]
+    assert seen
+    assert all(None not in row for row in seen)
+    rebuild(store)
+    assert view_of(store, sql) == rows
     assert verify(store).findings == ()
 
 

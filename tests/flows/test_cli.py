@@ -12,7 +12,7 @@ VERBS = (
     *"init intake phantom encode extend train annotate triage serve queue assign agreement".split(),  # noqa: SIM905 one line
     *"status rebuild verify demo".split(),  # noqa: SIM905 one line
 )
-LABEL_VERBS = ("release", "export", "import-labels", "datasets")
+LABEL_VERBS = ("release", "audit", "bound", "export", "import-labels", "datasets")
 
 
 @pytest.fixture

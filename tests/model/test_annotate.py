@@ -33,12 +33,12 @@ class Thresholds(nn.Module):
         return (hu - chosen[None, :, None, None, None]) / self.softness_hu
 
 
-def member(name, thresholds_hu, *, family=None, structures=NAMES, **inference):
+def member(name, thresholds_hu, *, family=None, structures=NAMES, softness_hu=0.5, **inference):
     settings = {"spacing_mm": (1.0, 1.0, 1.0), "patch": (16, 16, 16)} | inference
     return CommitteeMember(
         name=name,
         family=family or name,
-        network=Thresholds(thresholds_hu).eval(),
+        network=Thresholds(thresholds_hu, softness_hu).eval(),
         inference=InferenceSettings(**settings),
         structures=structures,
     )
@@ -141,6 +141,70 @@ def test_a_member_abstains_where_it_does_not_cover():
     assert set(results["liver"].masks) == {"m1", "m2"}
 
 
+def test_who_does_not_cover_a_structure_changes_none_of_its_scores():
+    hu = (steps_volume() + np.random.default_rng(0).normal(0, 30, (40, 30, 24))).astype(np.int16)
+    voters = [
+        member("m1", (25.0,), structures=("spleen",), softness_hu=9.0),
+        member("m2", (40.0,), structures=("spleen",), softness_hu=9.0),
+    ]
+    # An organ of the overlap list would count as one that claims the spleen, so it is none.
+    abstaining = member("m3", (60.0,), structures=("aorta",), softness_hu=9.0)
+
+    alone = run(hu, voters)["spleen"].scores
+    beside = run(hu, [*voters, abstaining])["spleen"].scores
+
+    assert beside == alone
+    values = dataclasses.asdict(alone[-1])
+    missing = {name for name, value in values.items() if value is None}
+    assert missing == {"removed_ml", "tta_dice"}
+
+
+def test_only_the_consensus_has_attention_and_a_worst_region():
+    members = [member("m1", (25.0, 75.0, 125.0)), member("m2", (75.0, 75.0, 999.0))]
+
+    spleen = run(steps_volume(), members)["spleen"]
+
+    consensus = row(spleen, COMMITTEE)
+    # Of three stairs, members differ about the first, of 8 x 12 x 12 voxels, by 0.5; the liver, an
+    # organ of the overlap list, claims the two others.
+    assert consensus.attention_voxels == 3 * 1152
+    assert consensus.attention_heat == pytest.approx((0.5 + 1 + 1) * 1152 / 24)
+    assert consensus.attention_mm3 == pytest.approx(1152)
+    # One bit in the stair, of which a cube of 20 mm holds all, and the box is 18 mm high.
+    assert consensus.entropy_worst == pytest.approx(1152 / (20 * 18 * 20), rel=0.2)
+    assert consensus.pairwise_dice_least == pytest.approx(0.8)
+    for name in ("m1", "m2"):
+        own = row(spleen, name)
+        assert own.pairwise_dice_least == pytest.approx(0.8)
+        assert (own.attention_voxels, own.attention_mm3, own.entropy_worst) == (None, None, None)
+
+
+def test_overlap_with_listed_organs_is_on_the_native_grid_whatever_the_working_one():
+    members = [member("m1", (75.0, 75.0, 125.0), spacing_mm=(2.0, 2.0, 2.0))]
+
+    spleen = run(steps_volume(), members)["spleen"]
+
+    # Certain everywhere, so that all of it is what the liver claims, too.
+    consensus = row(spleen, COMMITTEE)
+    assert consensus.attention_voxels == pytest.approx(2 * 1152, rel=0.02)
+
+
+def test_the_lowest_pair_is_below_the_mean_between_families():
+    members = [
+        member("m1", (25.0,), structures=("spleen",)),
+        member("m2", (75.0,), structures=("spleen",)),
+        member("m3", (125.0,), structures=("spleen",)),
+    ]
+
+    spleen = run(steps_volume(), members)["spleen"]
+
+    # Three, two and one stair: 4/5, 2/4 and 2/3.
+    consensus = row(spleen, COMMITTEE)
+    assert consensus.pairwise_dice_least == pytest.approx(0.5)
+    assert consensus.pairwise_dice == pytest.approx((0.8 + 0.5 + 2 / 3) / 3)
+    assert row(spleen, "m2").pairwise_dice_least == pytest.approx(2 / 3)
+
+
 def test_an_unseen_structure_has_no_box_but_scores():
     members = [member("m1", (999.0, 25.0, 25.0)), member("m2", (999.0, 25.0, 25.0))]
 
@@ -152,6 +216,8 @@ def test_an_unseen_structure_has_no_box_but_scores():
     assert (consensus.volume_ml, consensus.pairwise_dice) == (0.0, 1.0)
     assert consensus.entropy_mean is None
     assert consensus.max_probability == 0.0
+    assert consensus.pairwise_dice_least == 1.0
+    assert (consensus.attention_voxels, consensus.attention_mm3) == (None, None)
 
 
 def test_a_structure_that_one_member_sees_has_an_empty_consensus_in_a_box():
@@ -386,7 +452,8 @@ def test_rules_shape_masks_volumes_and_dice_and_nothing_else():
         assert after.volume_ml == pytest.approx(1.0)
         assert before.volume_ml == pytest.approx(1.0 + removed_ml)
         assert (before.pairwise_dice, after.pairwise_dice) == (pytest.approx(2 / 2.4), 1.0)
-        same = {"volume_ml": 0.0, "pairwise_dice": None, "removed_ml": None}
+        least = {"pairwise_dice_least": None}
+        same = {"volume_ml": 0.0, "pairwise_dice": None, "removed_ml": None, **least}
         assert dataclasses.replace(before, **same) == dataclasses.replace(after, **same)
     assert raw.box == kept.box
     assert raw.uncertainty.tobytes() == kept.uncertainty.tobytes()

@@ -12,11 +12,13 @@ from model.scores import (
     entropy_bits,
     entropy_map,
     foreground_entropy,
+    least_dice,
     level_counts,
     mean_deviation,
     mean_entropy,
     member_dice,
     self_consistency,
+    worst_region_entropy,
 )
 
 
@@ -159,3 +161,39 @@ def test_claimed_share_counts_a_voxel_once():
     assert claimed_share(own, [left, right]) == 0.5
     assert claimed_share(own, []) == 0.0
     assert claimed_share(np.zeros_like(own), [left]) is None
+
+
+def naive_worst(uncertainty, sides):
+    windows = np.lib.stride_tricks.sliding_window_view(uncertainty / 255.0, sides)
+    return float(windows.mean(axis=(3, 4, 5)).max())
+
+
+@pytest.mark.parametrize(
+    ("spacing_mm", "sides"), [((2.0, 3.0, 5.0), (5, 3, 2)), ((2.0, 2.0, 40.0), (5, 5, 1))]
+)
+def test_the_worst_region_is_the_highest_mean_over_a_cube(spacing_mm, sides):
+    uncertainty = np.random.default_rng(3).integers(0, 256, (11, 9, 7)).astype(np.uint8)
+
+    assert worst_region_entropy(uncertainty, spacing_mm, 10.0) == pytest.approx(
+        naive_worst(uncertainty, sides)
+    )
+
+
+def test_fine_voxels_are_sampled_for_the_worst_region():
+    uncertainty = np.random.default_rng(4).integers(0, 256, (20, 20, 9)).astype(np.uint8)
+
+    assert worst_region_entropy(uncertainty, (0.7, 0.7, 2.0), 7.0) == pytest.approx(
+        naive_worst(uncertainty[::2, ::2], (5, 5, 4))
+    )
+
+
+def test_a_box_smaller_than_the_cube_counts_as_a_whole():
+    uncertainty = np.full((2, 3, 4), 51, np.uint8)
+
+    assert worst_region_entropy(uncertainty, (2.0, 2.0, 2.0), 100.0) == pytest.approx(0.2)
+
+
+def test_the_lowest_pair_of_all_and_of_a_member():
+    pairs = {("a", "b"): 0.9, ("a", "c"): 0.5, ("b", "c"): 0.6}
+
+    assert (least_dice(pairs), least_dice(pairs, "b"), least_dice({})) == (0.5, 0.6, None)

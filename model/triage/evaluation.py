@@ -1,0 +1,402 @@
+"""How well triage does on labels whose truth is known: order, predicted DSC, intervals, minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from configs.triage_priors import TriagePriors
+from model.ranking_quality import Outcome, RankingSummary, ranking_summary, share_found
+from model.triage.conformal import IntervalQuality, Intervals, fit_intervals, interval_quality
+from model.triage.edit_chance import EditChance, fit_edit_chance
+from model.triage.estimates import Estimates
+from model.triage.gain import Places
+from model.triage.minutes import MinutesModel, fit_minutes
+from model.triage.policies import POLICIES, Ranking, priority, ranked
+from model.triage.predicted_dsc import DscPredictor, fit_dsc, structure_means
+from model.triage.presence import PresenceModel, fit_presence
+from model.triage.replay import (
+    Curve,
+    Expected,
+    ReaderModel,
+    Readings,
+    TrueLabels,
+    oracle_order,
+    read,
+    replay,
+)
+from model.triage.score_table import Column, ScoreTable
+
+Flags = npt.NDArray[np.bool_]
+
+BAD_DSC = 0.8
+ORACLE = "oracle"
+STRUCTURE_MEAN = "structure mean"
+PREDICTED = "predicted DSC"
+CORRECTED_ATTENTION = "attention, corrected"
+WHOLE_GAIN = 0.95
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownLabels:
+    """N labels with their truth.
+
+    Attributes:
+        table: What triage sees.
+        dsc: Consensus against truth; NaN where the structure is not there.
+        present: Whether it is there.
+    """
+
+    table: ScoreTable
+    dsc: Column
+    present: Flags
+
+    def rows(self, where: Flags | Places) -> KnownLabels:
+        """Return some of the labels."""
+        return KnownLabels(self.table.rows(where), self.dsc[where], self.present[where])
+
+    @property
+    def quality(self) -> Column:
+        """DSC; where the structure is not there, 0 of a mask and 1 of none."""
+        return np.where(self.present, self.dsc, ~(self.table["volume_ml"] > 0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedTriage:
+    """Everything that triage learns from labels that were read."""
+
+    predictor: DscPredictor
+    intervals: Intervals
+    presence: PresenceModel
+    edits: EditChance
+    minutes: MinutesModel
+    means: Column
+
+    def estimates(self, table: ScoreTable) -> Estimates:
+        """Return what is expected of labels."""
+        dsc = self.predictor.predict(table)
+        low, high = self.intervals.of(table, dsc)
+        return Estimates(
+            dsc=dsc,
+            low=low,
+            high=high,
+            presence=self.presence.predict(table),
+            edit_chance=self.edits.predict(table, dsc),
+            minutes=self.minutes.predict(table, dsc),
+            opening_minutes=self.minutes.opening_minutes,
+            basis=self.predictor.basis,
+            words=self.predictor.words,
+        )
+
+
+def fit_triage(
+    fitted: KnownLabels,
+    calibration: KnownLabels,
+    *,
+    ceilings: Column,
+    priors: TriagePriors,
+    seed: int,
+) -> FittedTriage:
+    """Learn from labels as if readers had read them all.
+
+    Times are not learned: the policy believes the priors, and the replayed reader differs.
+
+    Args:
+        fitted: Labels of patients that everything but the intervals is fitted on.
+        calibration: Of other patients, as an audit draws them.
+        ceilings: By structure.
+        priors: Of times and edits.
+        seed: Of folds and of the reader whose edits are learned.
+    """
+    predictor = fit_dsc(fitted.table, fitted.dsc, seed=seed)
+    audit = calibration.table
+    believed = predictor.predict(fitted.table)
+    nothing = np.full(len(fitted.table), np.nan)
+    minutes = fit_minutes(
+        fitted.table,
+        believed,
+        nothing,
+        opens=np.zeros(len(nothing), np.bool_),
+        prior=priors.minutes,
+    )
+    readings = _read(fitted, minutes, believed, ceilings, np.random.default_rng(seed))
+    return FittedTriage(
+        predictor=predictor,
+        intervals=fit_intervals(audit, predictor.predict(audit), calibration.dsc),
+        presence=fit_presence(fitted.table, fitted.present.astype(float)),
+        edits=fit_edit_chance(
+            fitted.table, believed, (readings.gain > 0).astype(float), prior=priors.edit
+        ),
+        minutes=minutes,
+        means=structure_means(fitted.table, fitted.dsc),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DscErrors:
+    """Mean absolute error of predicted DSC, of structures that are there.
+
+    Attributes:
+        predicted, structure_mean: Of the prediction, and of each structure's mean.
+        bad_predicted, bad_structure_mean: The same of labels whose DSC is below 0.8.
+        n, bad: Labels.
+    """
+
+    predicted: float
+    structure_mean: float
+    bad_predicted: float
+    bad_structure_mean: float
+    n: int
+    bad: int
+
+
+def dsc_errors(labels: KnownLabels, fitted: FittedTriage) -> DscErrors:
+    """Compare predicted DSC with the truth, beside the means of structures."""
+    expected = fitted.predictor.predict(labels.table)
+    known = labels.present & np.isfinite(expected)
+    dsc = labels.dsc[known]
+    errors = (
+        np.abs(expected[known] - dsc),
+        np.abs(fitted.means[labels.table.structure[known]] - dsc),
+    )
+    bad = dsc < BAD_DSC
+    return DscErrors(
+        predicted=_mean(errors[0]),
+        structure_mean=_mean(errors[1]),
+        bad_predicted=_mean(errors[0][bad]),
+        bad_structure_mean=_mean(errors[1][bad]),
+        n=len(dsc),
+        bad=int(bad.sum()),
+    )
+
+
+def coverage(labels: KnownLabels, fitted: FittedTriage) -> IntervalQuality:
+    """Return how the intervals do on labels of structures that are there."""
+    estimates = fitted.estimates(labels.table)
+    return interval_quality(
+        low=estimates.low, high=estimates.high, dsc=labels.dsc, patient=labels.table.patient
+    )
+
+
+def split_coverage(
+    pool: KnownLabels, predictor: DscPredictor, *, splits: int, calibrate: int, seed: int
+) -> list[IntervalQuality]:
+    """Return how intervals do on patients of a pool, calibrated on others of it, drawn anew.
+
+    Args:
+        pool: Labels of patients whom the predictor was not fitted on.
+        predictor: Fitted.
+        splits: How many.
+        calibrate: Patients that calibrate; the others are tested.
+        seed: Of the draws.
+    """
+    generator = np.random.default_rng(seed)
+    patients = np.unique(pool.table.patient)
+    found = []
+    for _ in range(splits):
+        chosen = np.isin(pool.table.patient, generator.permutation(patients)[:calibrate])
+        own, rest = pool.rows(chosen), pool.rows(~chosen)
+        intervals = fit_intervals(own.table, predictor.predict(own.table), own.dsc)
+        low, high = intervals.of(rest.table, predictor.predict(rest.table))
+        found.append(interval_quality(low=low, high=high, dsc=rest.dsc, patient=rest.table.patient))
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderQuality:
+    """How well one score orders labels that are there.
+
+    Attributes:
+        within: Within structures, macro-averaged.
+        within_good: The same of labels whose true DSC is above 0.8.
+        found_5, found_10: Share of all bad labels in the first 5 and 10 % of the whole queue.
+    """
+
+    name: str
+    within: RankingSummary
+    within_good: RankingSummary
+    found_5: float | None
+    found_10: float | None
+
+
+def order_qualities(
+    labels: KnownLabels, fitted: FittedTriage, ranking: Ranking
+) -> list[OrderQuality]:
+    """Compare predicted DSC, every policy, the structures' means and the truth itself."""
+    estimates = fitted.estimates(labels.table)
+    table = labels.table
+    risks = {PREDICTED: 1 - estimates.dsc, STRUCTURE_MEAN: 1 - fitted.means[table.structure]}
+    for policy in POLICIES:
+        chosen = replace(ranking, policy=policy)
+        if policy == "expected_gain":
+            risks[policy] = ranked(table, estimates, chosen).gain
+        elif policy != "round_robin":
+            risks[policy] = priority(table, chosen)
+    share = table["attention_mm3"] / (1000 * np.maximum(table["volume_ml"], 1e-3))
+    risks[CORRECTED_ATTENTION] = share
+    risks[ORACLE] = 1 - labels.dsc
+    there = labels.present
+    return [
+        _order_quality(name, risk[there], labels.dsc[there], labels.rows(there).table)
+        for name, risk in risks.items()
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayQuality:
+    """What an order brings per minute, over seeds.
+
+    Attributes:
+        name: Policy; with "per minute" where it is divided by predicted minutes.
+        area: Mean share of the gain over the minutes.
+        gap: Share of the way from random to the oracle.
+        gap_low, gap_high: 5th and 95th percentile over seeds.
+        minutes_95: Minutes to 95 % of the gain of reading everything, over those of all.
+        against_attention: Those minutes over the attention policy's.
+    """
+
+    name: str
+    area: float
+    gap: float
+    gap_low: float
+    gap_high: float
+    minutes_95: float
+    against_attention: float
+
+
+def replay_qualities(
+    labels: KnownLabels,
+    fitted: FittedTriage,
+    ranking: Ranking,
+    *,
+    queued: Flags,
+    reader: ReaderModel,
+    seeds: Sequence[int],
+) -> list[ReplayQuality]:
+    """Replay every policy with readers and samples of patients that are drawn for each seed.
+
+    Args:
+        labels: Of the patients that are read.
+        fitted: What the policies know.
+        ranking: Weights and ceilings.
+        queued: Labels that triage would queue, shape (N,); the others are nobody's.
+        reader: Draws what corrections bring and how long they take.
+        seeds: At least five for a range that says something.
+    """
+    curves: dict[str, list[Curve]] = {}
+    base = labels.rows(queued)
+    for seed in seeds:
+        generator = np.random.default_rng(seed)
+        sample = _resampled(base, generator)
+        estimates = fitted.estimates(sample.table)
+        readings = _read(
+            sample, fitted.minutes, estimates.dsc, ranking.ceilings, generator, reader=reader
+        )
+        orders = _orders(sample, estimates, fitted, replace(ranking, seed=seed))
+        orders[ORACLE] = oracle_order(readings, sample.table.case)
+        for name, order in orders.items():
+            curves.setdefault(name, []).append(replay(order, readings, sample.table.case))
+    return _replay_rows(curves)
+
+
+def _orders(
+    sample: KnownLabels, estimates: Estimates, fitted: FittedTriage, ranking: Ranking
+) -> dict[str, Places]:
+    table = sample.table
+    orders: dict[str, Places] = {}
+    for policy in POLICIES:
+        chosen = replace(ranking, policy=policy)
+        orders[policy] = ranked(table, estimates, chosen).order
+        if policy not in ("expected_gain", "round_robin"):
+            per_minute = replace(chosen, per_minute=True)
+            orders[f"{policy} per minute"] = ranked(table, estimates, per_minute).order
+    believed = replace(estimates, dsc=fitted.means[table.structure])
+    orders[STRUCTURE_MEAN] = ranked(table, believed, ranking).order
+    return orders
+
+
+def _replay_rows(curves: Mapping[str, Sequence[Curve]]) -> list[ReplayQuality]:
+    areas = {name: np.array([one.area() for one in own]) for name, own in curves.items()}
+    reached = {
+        name: np.array([one.minutes_to(WHOLE_GAIN) / one.minutes[-1] for one in own])
+        for name, own in curves.items()
+    }
+    random, oracle = areas["random_foreground"], areas[ORACLE]
+    rows = []
+    for name, area in areas.items():
+        gap = (area - random) / np.where(oracle > random, oracle - random, np.nan)
+        rows.append(
+            ReplayQuality(
+                name=name,
+                area=float(area.mean()),
+                gap=float(np.nanmean(gap)),
+                gap_low=float(np.nanpercentile(gap, 5)),
+                gap_high=float(np.nanpercentile(gap, 95)),
+                minutes_95=float(reached[name].mean()),
+                against_attention=float((reached[name] / reached["attention"]).mean()),
+            )
+        )
+    return sorted(rows, key=lambda row: -row.gap)
+
+
+def _read(
+    labels: KnownLabels,
+    minutes: MinutesModel,
+    believed: Column,
+    ceilings: Column,
+    generator: np.random.Generator,
+    *,
+    reader: ReaderModel | None = None,
+) -> Readings:
+    table = labels.table
+    return read(
+        TrueLabels(labels.quality, labels.present, ceilings[table.structure]),
+        Expected(
+            minutes.predict(table, believed), minutes.opening_minutes, table.structure, table.case
+        ),
+        reader=reader or ReaderModel(),
+        generator=generator,
+    )
+
+
+def _resampled(labels: KnownLabels, generator: np.random.Generator) -> KnownLabels:
+    """Draw as many patients as there are, with replacement; one drawn twice counts as two."""
+    by_patient = [
+        np.flatnonzero(labels.table.patient == one) for one in np.unique(labels.table.patient)
+    ]
+    drawn = generator.integers(0, len(by_patient), len(by_patient))
+    places = np.concatenate([by_patient[one] for one in drawn])
+    copies = np.repeat(np.arange(len(drawn)), [len(by_patient[one]) for one in drawn])
+    sample = labels.rows(places)
+    pairs = np.stack([copies, sample.table.case], axis=1)
+    _, case = np.unique(pairs, axis=0, return_inverse=True)
+    table = replace(
+        sample.table,
+        case_ids=tuple(str(n) for n in range(int(case.max(initial=-1)) + 1)),
+        case=case.astype(np.int32).reshape(-1),
+        patient=copies.astype(np.int32),
+    )
+    return replace(sample, table=table)
+
+
+def _order_quality(name: str, risk: Column, dsc: Column, table: ScoreTable) -> OrderQuality:
+    lowest = np.nanmin(risk) if np.isfinite(risk).any() else 0.0
+    known = np.nan_to_num(risk, nan=lowest - 1)
+    outcomes = [
+        Outcome(structure=table.structures[code], risk=float(value), dsc=float(true))
+        for code, value, true in zip(table.structure, known, dsc, strict=True)
+    ]
+    return OrderQuality(
+        name=name,
+        within=ranking_summary(outcomes, bad_below=BAD_DSC),
+        within_good=ranking_summary(outcomes, bad_below=BAD_DSC, only_above=BAD_DSC),
+        found_5=share_found(known, dsc, looked_at=0.05, bad_below=BAD_DSC),
+        found_10=share_found(known, dsc, looked_at=0.10, bad_below=BAD_DSC),
+    )
+
+
+def _mean(values: Column) -> float:
+    return float(values.mean()) if len(values) else float("nan")

@@ -1,0 +1,96 @@
+"""The rows of a queue's snapshot as an object: a Parquet file, since there may be a million."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from configs.errors import StorageError
+from storage.journal import JournalLine
+from storage.objects import ObjectStore
+
+Connection = duckdb.DuckDBPyConnection
+QueueColumns = Mapping[str, npt.NDArray[Any]]
+
+TYPES: Mapping[str, tuple[Any, str]] = {
+    "position": (np.int32, "INTEGER"),
+    "kind": (object, "VARCHAR"),
+    "case_id": (object, "VARCHAR"),
+    "structure": (object, "VARCHAR"),
+    "risk": (np.float64, "DOUBLE"),
+    "reason": (object, "VARCHAR"),
+    "predicted_dsc": (np.float64, "DOUBLE"),
+    "dsc_low": (np.float64, "DOUBLE"),
+    "dsc_high": (np.float64, "DOUBLE"),
+    "presence": (np.float64, "DOUBLE"),
+    "minutes": (np.float64, "DOUBLE"),
+    "gain": (np.float64, "DOUBLE"),
+}
+"""Column -> its type in numpy and in the index."""
+
+# Snapshots were JSON before they had estimates.
+_OLD_ROWS = """[{"position":"INTEGER","kind":"VARCHAR","case_id":"VARCHAR",
+"structure":"VARCHAR","risk":"DOUBLE","reason":"VARCHAR"}]"""
+
+
+def packed_queue(columns: QueueColumns) -> bytes:
+    """Return the rows as a Parquet file, in the order of their positions; NaN becomes NULL.
+
+    Raises:
+        ValueError: A column is missing or has another length.
+    """
+    lengths = {len(columns[name]) for name in TYPES if name in columns}
+    if set(columns) != set(TYPES) or len(lengths) != 1:
+        raise ValueError(f"a queue has the columns {tuple(TYPES)}, equally long; got {columns}")
+    rows = {name: np.asarray(columns[name], TYPES[name][0]) for name in TYPES}
+    selected = ", ".join(
+        f"CAST({_value(name)} AS {sql}) AS {name}" for name, (_, sql) in TYPES.items()
+    )
+    with tempfile.TemporaryDirectory(prefix="atlasloop-queue-") as folder, duckdb.connect() as own:
+        path = Path(folder) / "queue.parquet"
+        own.register("queue", rows)
+        own.execute(
+            f"COPY (SELECT {selected} FROM queue ORDER BY position, kind) "  # noqa: S608 ours
+            f"TO '{path}' (FORMAT parquet, COMPRESSION zstd)"
+        )
+        return path.read_bytes()
+
+
+def insert_queue(connection: Connection, line: JournalLine, objects: ObjectStore) -> None:
+    """Insert the rows of a snapshot that a journal line names, with the predictions they mean.
+
+    Raises:
+        StorageError: The object is missing or altered.
+    """
+    joined = """JOIN closed_cases c ON c.case_id = item.case_id AND c.committee_id = $committee"""
+    named = {"snapshot": line.line_hash, "committee": line.data["committee_id"]}
+    if "table" in line.data:
+        digest = line.data["table"]
+        if not objects.is_intact(digest):
+            raise StorageError(f"object {digest} is missing or altered; see `atlasloop verify`")
+        connection.execute(
+            f"""INSERT INTO queue_items BY NAME
+                SELECT $snapshot AS snapshot_id, item.*, c.prediction_id
+                FROM read_parquet($path) item {joined}""",  # noqa: S608 literals of this module
+            {**named, "path": str(objects.path(digest))},
+        )
+        return
+    items = json.loads(objects.read(line.data["items"]))["items"]
+    connection.execute(
+        f"""INSERT INTO queue_items BY NAME
+            SELECT $snapshot AS snapshot_id, item.position, item.kind, item.case_id,
+                   item.structure, item.risk, item.reason, c.prediction_id
+            FROM (SELECT unnest(from_json($items::JSON, $columns)) AS item) {joined}""",  # noqa: S608
+        {**named, "items": json.dumps(items), "columns": _OLD_ROWS},
+    )
+
+
+def _value(name: str) -> str:
+    return f"nullif({name}, 'NaN'::DOUBLE)" if TYPES[name][1] == "DOUBLE" else name
