@@ -33,18 +33,18 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
+# Fields that name structures, in whichever rule they stand.
+_NAMING = ("structure", "structures", "other", "others", "left", "right", "above", "below", "whole")
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def names(self) -> Iterator[str]:
         """Yield every structure that this rule names."""
-        for value in dict(self).values():
-            if isinstance(value, tuple):
-                yield from (one for one in value if isinstance(one, str))
-        for key in ("structure", "other"):
-            value = getattr(self, key, None)
-            if isinstance(value, str):
-                yield value
+        for field in _NAMING:
+            value: str | tuple[str, ...] = getattr(self, field, ())
+            yield from (value,) if isinstance(value, str) else value
 
 
 class VolumeRange(_Part):
@@ -57,10 +57,6 @@ class VolumeRange(_Part):
 
     ml: tuple[NonNegativeFloat, PositiveFloat]
     source: str
-
-    def names(self) -> Iterator[str]:
-        """Yield nothing: the structure is the key."""
-        return iter(())
 
 
 class PieceRule(_Part):

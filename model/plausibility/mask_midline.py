@@ -10,8 +10,8 @@ from configs.taxonomy import load_taxonomy
 from model.midline import Midline
 from model.plausibility.organ import Organ
 
-# Organs of the middle, and how far right of the midline their centres lie: of the vessels the middle
-# of what three men showed (aorta -22 to -1 mm, postcava 18 to 24 mm), pelvic ones lie on it.
+# Organs of the middle, and how far right of the midline their centres lie: of the vessels about the
+# middle of what three men showed (aorta -22 to -1 mm, postcava 18 to 24), pelvic ones lie on it.
 _MIDDLE_MM = {"bladder": 0.0, "prostate": 0.0, "rectum": 0.0, "aorta": -10.0, "postcava": 20.0}
 _PAIRS = ("kidney", "femur_head", "adrenal_gland", "lung")
 # How far the midline may lie from what one of them says.

@@ -98,7 +98,8 @@ class Organ:
 
     def _piece(self, labels: npt.NDArray[np.integer], number: int, voxels: float) -> Piece:
         found = cropped(labels == number, origin=self.box.start)
-        assert found is not None
+        if found is None:
+            raise ValueError(f"a component has voxels, number {number} has none")
         edges = {
             name
             for axis, names in enumerate(_EDGES)
@@ -137,10 +138,6 @@ class Anatomy:
         organ = self.organs.get(name)
         least_ml = self.rules.seen_share * self.rules.range_ml(name)[0]
         return organ if organ is not None and organ.volume_ml >= least_ml else None
-
-    def cut_edges(self, organ: Organ) -> tuple[str, ...]:
-        """Return the borders of the scan that cut a structure."""
-        return tuple(e for e, cm2 in organ.cut_cm2.items() if cm2 >= self.rules.cut_cm2)
 
 
 def measured(crops: Iterable[tuple[str, PlacedMask]], scan: WorkingScan) -> dict[str, Organ]:
@@ -192,7 +189,7 @@ def inner_voxel(mask: Mask, start: Shape, scan: WorkingScan) -> Shape:
 def _organ(name: str, tight: PlacedMask, scan: WorkingScan) -> Organ:
     counts, box = scan.gathered(tight)
     profile = counts.sum(axis=(0, 1), dtype=np.int64)
-    di, dj, dk = scan.grid.spacing_mm
+    di, dj, _ = scan.grid.spacing_mm
     return Organ(
         name=name,
         scan=scan,

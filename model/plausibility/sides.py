@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from configs.plausibility import SideRule
 from configs.taxonomy import load_taxonomy
@@ -20,23 +21,28 @@ _MOST = 0.5
 
 def side_findings(anatomy: Anatomy) -> Iterator[Finding]:
     """Yield what lies on the wrong side for sure; nothing where the midline is not known."""
-    if anatomy.midline is None:
+    midline = anatomy.midline
+    if midline is None:
         return
     for rule in anatomy.rules.sides:
         for name, side in _sided(rule):
             organ = anatomy.organs.get(name)
             if organ is None:
                 continue
-            share = _share_on(organ, _OPPOSITE[side], anatomy.midline)
+            share = _share_on(organ, _OPPOSITE[side], midline)
             if share > rule.share and share * organ.volume_ml > rule.least_ml:
-                yield _finding(anatomy, organ, side, share)
+                yield _finding(anatomy, organ, side, midline)
 
 
 def _sided(rule: SideRule) -> list[tuple[str, Side]]:
     taxonomy = load_taxonomy()
-    own = [(name, side) for name in rule.structures if (side := taxonomy[name].side) is not None]
-    others: list[tuple[str, Side]] = [(name, "left") for name in rule.left]
-    return [*own, *others, *((name, "right") for name in rule.right)]
+    found: list[tuple[str, Side]] = [(name, "left") for name in rule.left]
+    found += [(name, "right") for name in rule.right]
+    for name in rule.structures:
+        side = taxonomy[name].side
+        if side is not None:
+            found.append((name, side))
+    return found
 
 
 def _share_on(organ: Organ, side: Side, midline: Midline) -> float:
@@ -45,48 +51,46 @@ def _share_on(organ: Organ, side: Side, midline: Midline) -> float:
     return float(part.sum(dtype=np.int64)) / float(organ.counts.sum(dtype=np.int64))
 
 
-def _beyond(organ: Organ, side: Side, midline: Midline) -> tuple[np.ndarray, int]:
+def _beyond(organ: Organ, side: Side, midline: Midline) -> tuple[npt.NDArray[np.uint8], int]:
     """Return the part of the counts on a side, and where it starts along the first axis."""
     step = organ.scan.steps[0]
     working = Midline((midline.low + 0.5) / step - 0.5, (midline.high + 0.5) / step - 0.5)
     part = working.beyond(organ.counts, side, start=organ.box.start[0])
-    return part, organ.box.start[0] + (organ.counts.shape[0] - part.shape[0]) * (side == "right")
+    skipped = organ.counts.shape[0] - part.shape[0] if side == "right" else 0
+    return part, organ.box.start[0] + skipped
 
 
-def _finding(anatomy: Anatomy, organ: Organ, side: Side, share: float) -> Finding:
-    wrong, midline = _OPPOSITE[side], anatomy.midline
-    assert midline is not None
+def _finding(anatomy: Anatomy, organ: Organ, side: Side, midline: Midline) -> Finding:
+    wrong = _OPPOSITE[side]
     part, first = _beyond(organ, wrong, midline)
-    place = inner_voxel(part > 0, (first, *organ.box.start[1:]), organ.scan)
-    partner = _partner(organ.name)
-    other = anatomy.organs.get(partner) if partner else None
-    is_swapped = share > _MOST and other is not None and _share_on(other, side, midline) > _MOST
+    _, j, k = organ.box.start
+    share = _share_on(organ, wrong, midline)
     words = (
-        f"{percent(share)} of {name_of(organ.name)}, {ml(share * organ.volume_ml)}, lies {wrong} of "
-        "the midline"
+        f"{percent(share)} of {name_of(organ.name)}, {ml(share * organ.volume_ml)}, lies {wrong} "
+        "of the midline"
     )
-    if is_swapped and partner is not None:
+    partner = _swapped_with(anatomy, organ, side, midline) if share > _MOST else None
+    if partner is not None:
         words += f", and {name_of(partner)} lies {side} of it: both look swapped"
     return Finding(
         structure=organ.name,
         rule="side",
         severity="fault",
-        other=partner if is_swapped else None,
+        other=partner,
         value=share,
-        place=place,
+        place=inner_voxel(part > 0, (first, j, k), organ.scan),
         explanation=f"{words}.",
-        mentions=(partner,) if is_swapped and partner is not None else (),
+        mentions=() if partner is None else (partner,),
     )
 
 
-def _partner(name: str) -> str | None:
-    taxonomy = load_taxonomy()
-    one = taxonomy[name]
-    for other in taxonomy.structures:
-        if (
-            one.side
-            and other.unsided_name == one.unsided_name
-            and other.side == _OPPOSITE[one.side]
-        ):
-            return other.name
+def _swapped_with(anatomy: Anatomy, organ: Organ, side: Side, midline: Midline) -> str | None:
+    """Return the other of a pair, where it lies where this one belongs."""
+    one = load_taxonomy()[organ.name]
+    if one.side is None:
+        return None
+    for name, other in anatomy.organs.items():
+        entry = load_taxonomy()[name]
+        if entry.unsided_name == one.unsided_name and entry.side == _OPPOSITE[side]:
+            return name if _share_on(other, side, midline) > _MOST else None
     return None

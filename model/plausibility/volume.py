@@ -46,11 +46,11 @@ def cut_findings(anatomy: Anatomy) -> Iterator[Finding]:
     """Yield a note on each organ that is measured whole and that the scan cuts."""
     for name in anatomy.rules.cut.structures:
         organ = anatomy.organs.get(name)
-        edges = () if organ is None else anatomy.cut_edges(organ)
-        if organ is None or not edges:
+        if organ is None or not organ.cut_cm2:
             continue
-        edge = max(edges, key=lambda one: organ.cut_cm2[one])
-        shown = organ.cut_cm2[edge]
+        shown, edge = max((area, edge) for edge, area in organ.cut_cm2.items())
+        if shown < anatomy.rules.cut_cm2:
+            continue
         yield Finding(
             structure=name,
             rule="cut",
