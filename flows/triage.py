@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from flows.plausibility import check_cases
 from flows.runs import recorded_run
 from model.acquisition import MemberScore, QueueItem, StructureScore, rank_queue
 from storage.model_registry import configured_committee
@@ -28,6 +29,8 @@ def triage(store: Store) -> dict[str, int]:
     committee_id = configured_committee(store).committee_id
     threshold = store.settings.annotate.possibly_missed_probability
     facts = {"policy": POLICY, "committee": committee_id, "missed_probability": threshold}
+    # Cases that were closed under other rules, or whose check failed, are caught up first.
+    check_cases(store)
     with recorded_run(store, "triage", facts):
         with store.read() as connection:
             records = scores_of(connection, committee_id)

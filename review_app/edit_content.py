@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import numpy as np
@@ -16,7 +17,7 @@ from review_app.slice_picture import MaskCrop, best_cursor, part_of
 from review_app.view_models import WINDOWS_HU
 from storage.drafts import Drafts
 from storage.edited_mask import EditedMask, common_box, inside, label_in, part_in
-from storage.grid import box_shape
+from storage.grid import Box, box_shape
 from storage.labels import LabelMask
 from storage.protocols import protocol_of
 
@@ -132,19 +133,28 @@ def drafted(document: EditDocument, edited: EditedMask) -> npt.NDArray[np.bool_]
 def _places(
     document: EditDocument,
 ) -> tuple[tuple[int, int, int], list[tuple[int, int, int]]]:
-    """Return where to start and where members disagree, in voxels of the region."""
+    """Return where to start, and findings and where members disagree, in voxels of the region."""
     item, region = document.item, document.region_ras
     shape = box_shape(region)
-    found: list[tuple[int, int, int]] = []
+    found = [] if item.blind else _findings_in(item.findings, region)
     if item.disagreement is not None and not item.blind:
         crop = _crop(document, item.disagreement)
         if crop is not None:
-            found = disputed_places(part_of(crop, region), item.grid.ras_spacing_mm)
+            found += disputed_places(part_of(crop, region), item.grid.ras_spacing_mm)
     if found:
         return found[0], found
     base = label_in(document.here.store.objects, item.base, item.grid, region).view(np.uint8)
     whole = ((0, shape[0]), (0, shape[1]), (0, shape[2]))
     return best_cursor([MaskCrop(base, whole)], shape), []
+
+
+def _findings_in(places: Sequence[tuple[int, int, int]], region: Box) -> list[tuple[int, int, int]]:
+    (i0, i1), (j0, j1), (k0, k1) = region
+    return [
+        (i - i0, j - j0, k - k0)
+        for i, j, k in places
+        if i0 <= i < i1 and j0 <= j < j1 and k0 <= k < k1
+    ]
 
 
 def _body_facts(document: EditDocument) -> dict[str, object]:

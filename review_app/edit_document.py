@@ -46,6 +46,7 @@ class Item:
         neighbours: Exclusive neighbours that have a mask: their version and mask.
         disagreement: Map of where members disagree; None where there is none.
         blind: Nothing may say what a model or another reader thought.
+        findings: Voxels of the CT, RAS order, where the plausibility rules see a fault.
     """
 
     case: CaseRow
@@ -59,6 +60,7 @@ class Item:
     neighbours: Mapping[str, tuple[str, LabelMask]]
     disagreement: LabelMask | None = None
     blind: bool = False
+    findings: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

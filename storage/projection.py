@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from configs.errors import StorageError
-from storage import blind_projection, label_projection, reader_projection
+from storage import blind_projection, findings_projection, label_projection, reader_projection
 from storage.journal import JournalLine
 from storage.objects import ObjectStore
 
@@ -219,6 +219,7 @@ _HANDLERS: dict[str, Callable[[Connection, JournalLine, ObjectStore], None]] = {
     "case.annotated": _case_annotated,
     "case.failed": _case_failed,
     "queue.ranked": _queue_ranked,
+    **findings_projection.HANDLERS,
     **label_projection.HANDLERS,
     **reader_projection.HANDLERS,
     **blind_projection.HANDLERS,

@@ -27,6 +27,8 @@ _NAMED_BY_LINE = (
     "items",
     "evidence",
     "protocol",
+    "rules",
+    "findings",
 )
 _NAMED_BY_MANIFEST = ("masks", "maps")
 # Tables that the journal knows nothing of.

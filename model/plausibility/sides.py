@@ -36,8 +36,9 @@ def side_findings(anatomy: Anatomy) -> Iterator[Finding]:
 
 def _sided(rule: SideRule) -> list[tuple[str, Side]]:
     taxonomy = load_taxonomy()
-    found: list[tuple[str, Side]] = [(name, "left") for name in rule.left]
-    found += [(name, "right") for name in rule.right]
+    found: list[tuple[str, Side]] = []
+    found.extend((name, "left") for name in rule.left)
+    found.extend((name, "right") for name in rule.right)
     for name in rule.structures:
         side = taxonomy[name].side
         if side is not None:
