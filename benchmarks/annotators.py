@@ -13,7 +13,6 @@ and that journal, objects and index agree, also after a rebuild. Volumes are sma
 from __future__ import annotations
 
 import argparse
-import gzip
 import hashlib
 import json
 import secrets
@@ -25,7 +24,6 @@ import threading
 import time
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import nibabel
@@ -34,6 +32,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from benchmarks.machine import describe
+from benchmarks.played_page import judge, packed, put
 from configs.errors import ConflictError
 from configs.taxonomy import load_taxonomy
 from flows.init import init
@@ -45,8 +44,7 @@ from review_app.open_documents import DOCUMENTS
 from review_app.session import Desk, utc_now
 from review_app.view_models import structure_lines
 from storage.claims import claim_items
-from storage.corrections import correct, put_mask, store_correction
-from storage.drafts import Drafts
+from storage.corrections import put_mask
 from storage.grid import Grid
 from storage.label_masks import read_label
 from storage.labels import label_history
@@ -56,8 +54,6 @@ from storage.queue import QueueEntry, write_queue
 from storage.rebuild import rebuild
 from storage.review_case import read_case
 from storage.store import Store
-from storage.uploaded_mask import UploadedMask
-from storage.verdicts import Verdict, give_verdict
 from storage.verify import verify
 
 SHAPE = (40, 36, 24)
@@ -79,6 +75,7 @@ def main():
         seconds = time.perf_counter() - started
         counts = sum((Counter(part["counts"]) for part in told), Counter())
         faults = checked(store, [one for part in told for one in part["saves"]])
+        counts["held by two"] = held_by_two([hold for part in told for hold in part["holds"]])
         if counts["held by two"]:
             faults.append("an item was held by two")
     text = report(options, told, counts, faults, seconds)
@@ -165,7 +162,8 @@ def annotate_part(root, options):
     counts = sum((one.counts for one in annotators), Counter())
     saves = [save for one in annotators for save in one.saves]
     seconds = [s for one in annotators for s in one.seconds]
-    print(json.dumps({"counts": counts, "saves": saves, "seconds": seconds}))
+    holds = [hold for one in annotators for hold in one.holds]
+    print(json.dumps({"counts": counts, "saves": saves, "seconds": seconds, "holds": holds}))
 
 
 class Annotator:
@@ -183,6 +181,7 @@ class Annotator:
         self.quota = len(range(number, options.saves, options.annotators))
         self.browser, self.tab = secrets.token_urlsafe(24), secrets.token_hex(4)
         self.counts, self.saves, self.seconds, self.failure = Counter(), [], [], None
+        self.holds = []
 
     def work(self):
         """Work until the quota of acknowledged saves is reached."""
@@ -193,44 +192,47 @@ class Annotator:
                 rows = connection.execute("SELECT case_id FROM cases ORDER BY case_id").fetchall()
             self.cases = [row[0] for row in rows]
             while len(self.saves) < self.quota:
-                self.one_item()
+                self.visit()
         except (Exception, SystemExit) as error:  # noqa: BLE001 told to the process, which fails
             self.failure = f"{self.reader}: {type(error).__name__}: {error}"
 
-    def one_item(self):
-        """Take some item, and correct it where nobody else holds it."""
-        case_id = str(self.rng.choice(self.cases))
-        structure = str(self.rng.choice(STRUCTURES))
-        here, now = self.here, utc_now()
-        case = read_case(here.store, case_id, reader=self.reader, now=now)
-        held = claim_items(
-            here.store, case_id, [structure], reader=self.reader, now=utc_now(), lease=here.lease
-        )
-        if structure not in held:
-            self.counts["held by another"] += 1
-            return
-        self.check_alone(case_id, structure, held[structure])
-        lines = structure_lines(case, load_taxonomy())
-        line = next(one for one in lines if one.structure == structure)
+    def visit(self):
+        """Open some CT as its page does: read it, claim what nobody holds, correct that in turn.
+
+        The second structure is corrected from what was read for the first, so it may be late.
+        """
+        here, case_id = self.here, str(self.rng.choice(self.cases))
+        case = read_case(here.store, case_id, reader=self.reader, now=utc_now())
+        lines = {line.structure: line for line in structure_lines(case, load_taxonomy())}
+        wanted = [name for name in STRUCTURES if lines[name].can_claim]
+        held = {}
+        if wanted:
+            held = claim_items(
+                here.store, case_id, wanted, reader=self.reader, now=utc_now(), lease=here.lease
+            )
+        # From when the claims certainly stood.
+        began = utc_now().timestamp()
+        for name, until in held.items():
+            self.holds.append([case_id, name, began, until.timestamp(), self.reader])
+        self.counts["held by another"] += len(STRUCTURES) - len(held)
+        if not held:
+            # A reader reads who has it, and looks elsewhere; asking on at once would only keep the
+            # lock from those who save.
+            time.sleep(self.rng.uniform(0.5, 1.5) * self.here.lease.total_seconds() / 4)
+        for name in self.rng.permutation(sorted(held)):
+            if len(self.saves) < self.quota:
+                self.one_item(case, lines[str(name)])
+
+    def one_item(self, case, line):
+        """Draw something into an item, now and then so slowly that the claim runs out."""
         region = tuple((0, n) for n in case.grid.ras_shape)
         document = DOCUMENTS.offer(
-            here, item_of(case, line), browser=self.browser, tab=self.tab, region_ras=region
+            self.here, item_of(case, line), browser=self.browser, tab=self.tab, region_ras=region
         )
         mask = self.drawn(document)
         if self.rng.random() < 0.05:
             time.sleep(self.here.lease.total_seconds() + 0.2)
         self.save(document, mask)
-
-    def check_alone(self, case_id, structure, until):
-        """Count it as a fault when somebody else holds the item while our claim is alive."""
-        with self.here.store.read() as connection:
-            now = utc_now()
-            rows = connection.execute(
-                "SELECT reader FROM claims WHERE case_id = ? AND structure = ? AND expires_at > ?",
-                [case_id, structure, now],
-            ).fetchall()
-        if now < until and rows != [(self.reader,)]:
-            self.counts["held by two"] += 1
 
     def drawn(self, document):
         """Return the base mask with a small block turned over."""
@@ -242,23 +244,24 @@ class Annotator:
 
     def save(self, document, mask):
         """Send a draft at times, then the mask, then give the verdict."""
-        body = gzip.compress(mask.tobytes(order="F"), 1)
+        body = packed(mask)
         started = time.perf_counter()
         if self.rng.random() < 0.5:
-            answer = self.send(document, "draft", body)
+            answer = put(self.client, document, "draft", body)
             expect(answer.status_code == 200, answer.text)
         request = secrets.token_hex(16)
-        answer = self.send(document, "mask", body, request)
+        answer = put(self.client, document, "mask", body, request=request)
         if answer.status_code == 409:
             self.counts["refused before the verdict"] += 1
             return
         expect(answer.status_code == 200, answer.text)
         if self.rng.random() < 0.1:
-            again = self.send(document, "mask", body, request)
+            again = put(self.client, document, "mask", body, request=request)
             expect(again.json() == answer.json(), "a replay was answered otherwise")
             self.counts["replayed"] += 1
+        self.let_go(document)
         try:
-            version = self.give(document, answer.json()["receipt"])
+            version = judge(document, answer.json()["receipt"])
         except ConflictError:
             self.counts["refused at the verdict"] += 1
             return
@@ -266,40 +269,12 @@ class Annotator:
         case_id, structure = document.item.case.case_id, document.item.structure
         self.saves.append([version, case_id, structure, self.reader, digest(mask > 0)])
 
-    def send(self, document, path, body, request=None):
-        """PUT a body as the page does."""
-        headers = {
-            "content-type": "application/octet-stream",
-            "x-atlasloop-xsrf": document.xsrf,
-            "x-atlasloop-base": document.shown_base,
-            "x-atlasloop-request": request or secrets.token_hex(16),
-        }
-        return self.client.put(f"/edit/{document.token}/{path}", content=body, headers=headers)
-
-    def give(self, document, receipt):
-        """Give the verdict that the kept mask makes; returns the id of its version."""
-        store, item, now = self.here.store, document.item, utc_now()
-        drafts = Drafts(store.workspace.drafts_path)
-        kept = drafts.candidate(document.draft_key, receipt)
-        upload = UploadedMask(kept.edited.mask_ras, kept.edited.box_ras, 1.0)
-        correction = correct(store.objects, item.grid, upload, base=item.base, neighbours={})
-        mask, linked = store_correction(store.objects, correction, transfer=())
-        verdict = Verdict(
-            case_id=item.case.case_id,
-            structure=item.structure,
-            verdict="correct",
-            reader=self.reader,
-            base_version=item.base_version,
-            request_id=secrets.token_hex(12),
-            opened_at=now - timedelta(seconds=5),
-            active_s=5.0,
-            mask=mask,
-            linked=linked,
-            voxels_changed=correction.voxels_changed,
-        )
-        given = give_verdict(store, verdict, now=utc_now())
-        drafts.drop(document.draft_key)
-        return given.versions[item.structure]
+    def let_go(self, document):
+        """Note that our claims on the item end here, as a verdict does it."""
+        now, item = utc_now().timestamp(), [document.item.case.case_id, document.item.structure]
+        for hold in self.holds:
+            if hold[:2] == item:
+                hold[3] = min(hold[3], now)
 
 
 def expect(holds, words):
@@ -329,6 +304,22 @@ def checked(store, saves):
     if len(known) != len(saves):
         faults.append(f"{len(known)} versions of {len(saves)} acknowledged saves")
     return faults
+
+
+def held_by_two(holds):
+    """Count the holds that began while another reader's of the same item lasted.
+
+    Each is (case, structure, start, end, reader), by one clock, and lies within the time that its
+    claim stood, so that two which overlap were there at once.
+    """
+    found, lasting = 0, []
+    # One that ran out while its claim was waited for held nothing any more.
+    for hold in sorted(one for one in holds if one[2] < one[3]):
+        *item, start, _, reader = hold
+        lasting = [one for one in lasting if one[:2] == item and one[3] > start]
+        found += any(one[4] != reader for one in lasting)
+        lasting.append(hold)
+    return found
 
 
 def histories(store, saves):

@@ -18,24 +18,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from benchmarks.chromium import WINDOW, chromium
 from benchmarks.machine import describe
 
 ROOT = Path(__file__).parents[1]
 SERVER = ROOT / "tests" / "review_app" / "mask_editor" / "editor_server.py"
-CHROMIUM = os.environ.get("ATLASLOOP_CHROMIUM", "/usr/bin/chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-]
 AIMS = {
     ("next item to ready", 100): 3000,
     ("next item to ready", 200): 10_000,
@@ -98,22 +85,17 @@ def main() -> None:
 
 def measured(sides: list[int], repeats: int) -> list[str]:
     """Return the table's rows."""
-    from playwright.sync_api import sync_playwright
-
     serving = loaded_server()
     rows: list[str] = []
-    with serving.EditorServer().running() as server, sync_playwright() as playwright:
+    with serving.EditorServer().running() as server:
         for side in sides:
             document = serving.made_document((side, side, side), (0.8, 0.8, 1.0))
             for renderer in ("canvas", "webgl"):
-                opened = playwright.chromium.launch(
-                    executable_path=CHROMIUM, headless=True, args=FLAGS
-                )
-                page = opened.new_page(viewport={"width": 1280, "height": 800})
-                page.set_default_timeout(180_000)
-                found = timed(page, server, document, renderer, repeats)
+                with chromium() as opened:
+                    page = opened.new_page(viewport=WINDOW)
+                    page.set_default_timeout(180_000)
+                    found = timed(page, server, document, renderer, repeats)
                 rows += [row(side, renderer, what, times) for what, times in found.items()]
-                opened.close()
     return rows
 
 

@@ -226,6 +226,8 @@ class ReviewKeys(_Section):
     slice_up: str = "w"
     slice_down: str = "s"
     zoom: str = "z"
+    approve: str = "v"
+    send_back: str = "t"
 
     @model_validator(mode="after")
     def _check_keys(self) -> Self:
@@ -249,9 +251,12 @@ class ReviewSettings(_Section):
         cached_cts: CTs that the app keeps in memory, two bytes a voxel each.
         four_eyes: A second reader approves each verdict; training takes approved ones only.
         returned_hours: How long a verdict that was returned is nobody's but its reader's.
-        open_in: What a structure opens in: the editor, or slices to look at (``e`` changes over).
+        open_in: What items and readings open in: the editor, or slices to look at (``e`` changes
+            over).
         region_side: Longest side of what the editor opens at once, in voxels; more comes in parts.
         region_cache_gb: Disk for CTs in blocks; the ones unused longest go first.
+        blocks_at_intake: Whether intake lays CTs in blocks while it has them in memory; only as
+            long as there is room, so nothing goes for a CT that nobody opened.
         autosave_s: How far a draft may lag behind what was drawn.
         editor_keys: Keys of the editor's actions, such as ``{"undo" = "Ctrl+Z"}``, where they
             are not to be the default; ``?`` in the editor shows all.
@@ -268,6 +273,7 @@ class ReviewSettings(_Section):
     open_in: Literal["pictures", "editor"] = "editor"
     region_side: int = Field(default=200, ge=32, le=320)
     region_cache_gb: float = Field(default=20.0, gt=0)
+    blocks_at_intake: bool = True
     autosave_s: float = Field(default=5.0, gt=0, le=10)
     page_size: int = Field(default=8, ge=1, le=100)
     four_eyes: bool = False

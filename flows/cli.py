@@ -8,6 +8,7 @@ import typer
 
 from flows import (
     cli_annotate,
+    cli_approvals,
     cli_data,
     cli_datasets,
     cli_encode,
@@ -62,6 +63,7 @@ for group in (
     cli_annotate,
     cli_readers,
     cli_review,
+    cli_approvals,
     cli_validate,
     cli_weights,
     cli_workspace,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import CaseError, Reason, SomeCasesFailedError, UsageError
+from flows.intake_blocks import BlockKeeper, BlocksMade
 from flows.limits import volume_limits
 from flows.patients import PatientTable, patient_of, read_patients
 from flows.progress import Advance, silent
@@ -17,7 +18,7 @@ from storage.cases import Registration, fingerprints, quarantine_file, record_tw
 from storage.find_images import FoundImages, SkippedPath, find_images
 from storage.fingerprint import TwinPair, find_twins
 from storage.image_faults import VolumeLimits
-from storage.intake_record import IntakeRecord, inspect_file
+from storage.intake_record import IntakeRecord, Use, inspect_file
 from storage.store import Store
 
 _LOG = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class IntakeSummary:
         skipped: Paths that are no CT by their place or name, and why.
         twins: Pairs with a new case that may be one scan, to be kept in one split.
         warnings: What the user should know about patients.
+        blocks: What was laid in blocks for the editor.
     """
 
     run_id: str
@@ -60,6 +62,7 @@ class IntakeSummary:
     skipped: tuple[SkippedPath, ...]
     twins: tuple[TwinPair, ...]
     warnings: tuple[str, ...]
+    blocks: BlocksMade
 
     def count(self, registration: Registration) -> int:
         """Return how many files were registered this way."""
@@ -146,7 +149,9 @@ class Intake:
         for path, error in found.refused:
             self._refuse(path, error)
         limits = volume_limits(self._store.settings.intake)
-        for number, (path, outcome) in enumerate(_inspected(found.images, limits, workers), 1):
+        keeper = BlockKeeper.of(self._store)
+        inspected = _inspected(found.images, limits, workers, keeper and keeper.keep)
+        for number, (path, outcome) in enumerate(inspected, 1):
             if not self._is_settled(path):
                 self._unsettled.append(SkippedPath(path, "it was changed while it was read"))
             elif isinstance(outcome, CaseError):
@@ -161,6 +166,7 @@ class Intake:
             skipped=(*found.skipped, *self._unsettled),
             twins=tuple(self._twins()),
             warnings=tuple(self._all_warnings()),
+            blocks=keeper.made if keeper else BlocksMade(),
         )
 
     def _register(self, path: Path, record: IntakeRecord) -> None:
@@ -204,13 +210,13 @@ class Intake:
 
 
 def _inspected(
-    images: Sequence[Path], limits: VolumeLimits, workers: int
+    images: Sequence[Path], limits: VolumeLimits, workers: int, use: Use | None
 ) -> Iterator[tuple[Path, IntakeRecord | CaseError]]:
     """Yield each file's record or fault, in order; at most ``workers`` volumes are in memory."""
 
     def inspect(path: Path) -> IntakeRecord | CaseError:
         try:
-            return inspect_file(path, limits)
+            return inspect_file(path, limits, use=use)
         except CaseError as error:
             return error
         except MemoryError:

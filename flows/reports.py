@@ -29,6 +29,13 @@ def print_intake(summary: IntakeSummary) -> None:
     """Print what came in, what was refused and why."""
     counts = ", ".join(f"{summary.count(kind)} {kind}" for kind in Registration)
     print_line(f"{counts}, {len(summary.refused)} quarantined, {len(summary.skipped)} skipped")
+    made = summary.blocks
+    if made.cts or made.left:
+        each = f", {made.seconds / made.cts:.1f} s a CT" if made.cts else ""
+        print_line(
+            f"laid in blocks for the editor: {made.cts} CTs, {made.total_bytes / 1e6:.0f} MB{each}"
+            + (f"; {made.left} found no room (review.region_cache_gb)" if made.left else "")
+        )
     duplicates = [f for f in summary.taken if f.registration is Registration.DUPLICATE]
     if duplicates:
         rows = [(str(file.path), file.case_id) for file in duplicates[:_LISTED]]
@@ -113,6 +120,7 @@ def print_status(status: Status) -> None:
             "ranked at (UTC)",
             status.ranked_at.isoformat(" ", "seconds") if status.ranked_at else "-",
         ),
+        ("verdicts", _verdicts(status)),
     ]
     print_table("Workspace", ["what", "state"], rows)
     if status.failures:
@@ -151,6 +159,12 @@ def write_report(path: Path, summary: AnnotateSummary) -> None:
 
 def _queue_row(entry: QueueEntry) -> tuple[int, str, str, float, str]:
     return (entry.position, entry.case_id, entry.structure, entry.risk, entry.reason)
+
+
+def _verdicts(status: Status) -> str:
+    """Return how many wait for a second reader, where one is asked for, or to be given again."""
+    waiting = "no second reader" if status.to_approve is None else f"{status.to_approve} to approve"
+    return f"{waiting}, {status.returned} returned"
 
 
 def _running(status: Status) -> str:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from configs.errors import StorageError, UsageError
+from storage.open_readings import open_readings
 from storage.queue import ranked_at
 from storage.roles import Action, check_allowed
 from storage.store import Store
@@ -36,7 +37,7 @@ def review(store: Store, *, announce: Callable[[str], None], open_browser: bool)
 
     Raises:
         AccessError: Readers are registered, and this one is not.
-        UsageError: No reader is named, nothing was ranked yet, or the port is taken.
+        UsageError: No reader is named, nothing was ranked or is to be read, or the port is taken.
         StorageError: The app ended by itself, or did not start in time.
     """
     settings = store.settings.review
@@ -67,8 +68,14 @@ def _check_reader(reader: str) -> None:
 def _check_store(store: Store, reader: str) -> None:
     with store.read() as connection:
         check_allowed(connection, reader, Action.LOOK)
-        if ranked_at(connection) is None:
-            raise UsageError("there is no queue to review yet; run `atlasloop annotate` first")
+        if ranked_at(connection) is not None:
+            return
+        # Readings without the AI's mask need no committee.
+        if not open_readings(connection, reader=reader).readings:
+            raise UsageError(
+                "there is neither a queue to review yet nor a reading assigned to "
+                f"{reader}; run `atlasloop annotate` first"
+            )
 
 
 def _check_port(port: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from configs.errors import ConfigError
+from storage.approvals import approval_counts
 from storage.cases import QuarantinedFile, case_counts, quarantined, twin_pairs
 from storage.leases import running_cases
 from storage.model_registry import RegisteredModel, configured_committee, known_models
@@ -27,6 +28,8 @@ class Status:
         cases_per_hour: How fast these runs close cases; None before the second.
         seconds_left: For the cases that have not failed, at that rate.
         queue: Entries of the current queue by kind.
+        to_approve: Verdicts that wait for a second reader; None where none is asked for.
+        returned: Verdicts that a second reader returned and that were not given again.
     """
 
     cases: int
@@ -44,6 +47,8 @@ class Status:
     seconds_left: float | None
     queue: dict[str, int]
     ranked_at: datetime | None
+    to_approve: int | None
+    returned: int
 
 
 def status(store: Store) -> Status:
@@ -58,6 +63,7 @@ def status(store: Store) -> Status:
         at_work = running_cases(store, connection)
         counts = case_counts(connection, committee_id or "")
         failures = tuple(open_failures(connection, committee_id or ""))
+        verdicts = approval_counts(connection)
         rate = closing_rate(connection, at_work)
         unfinished = counts.cases - counts.closed
         return Status(
@@ -76,6 +82,8 @@ def status(store: Store) -> Status:
             seconds_left=None if rate is None else (unfinished - len(failures)) / rate,
             queue=queue_size(connection),
             ranked_at=ranked_at(connection),
+            to_approve=verdicts.to_approve if store.settings.review.four_eyes else None,
+            returned=verdicts.returned,
         )
 
 

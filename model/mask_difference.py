@@ -23,8 +23,8 @@ class MaskDifference:
         dsc: Dice similarity; ``Agreement.ABSENT`` when both are empty.
         first_slices: Axial slices that hold some of the first.
         changed_slices: Axial slices in which they differ.
-        most_changed: The axial slice in which most voxels differ, the lowest of equals; None where
-            nothing differs.
+        most_changed: Along each axis the slice in which most voxels differ, the lowest of equals;
+            None where nothing differs.
     """
 
     first_ml: float
@@ -35,7 +35,7 @@ class MaskDifference:
     first_slices: int
     second_slices: int
     changed_slices: int
-    most_changed: int | None
+    most_changed: tuple[int, int, int] | None
 
 
 def mask_difference(first: Mask, second: Mask, spacing_mm: Triple) -> MaskDifference:
@@ -64,9 +64,19 @@ def mask_difference(first: Mask, second: Mask, spacing_mm: Triple) -> MaskDiffer
         first_slices=int(np.count_nonzero(of_first)),
         second_slices=int(np.count_nonzero(of_second)),
         changed_slices=int(np.count_nonzero(changed)),
-        most_changed=int(np.argmax(changed)) if changed.any() else None,
+        most_changed=_most_changed(first ^ second),
     )
 
 
 def _per_slice(mask: Mask) -> npt.NDArray[np.int64]:
     return np.count_nonzero(mask, axis=(0, 1))
+
+
+def _most_changed(changed: Mask) -> tuple[int, int, int] | None:
+    if not changed.any():
+        return None
+    i, j, k = (
+        int(np.argmax(np.count_nonzero(changed, axis=others)))
+        for others in ((1, 2), (0, 2), (0, 1))
+    )
+    return (i, j, k)

@@ -9,6 +9,7 @@ import streamlit as st
 from configs.errors import AtlasLoopError
 from configs.taxonomy import load_taxonomy
 from review_app.case_actions import leave_case, select
+from review_app.editor_panel import is_built, is_editing
 from review_app.session import Desk, go_to, note_error, note_success, utc_now
 from review_app.view_models import StructureLine, approval_words
 from storage.approvals import Decision, Outcome, decide, waiting_for_approval
@@ -61,13 +62,18 @@ def _buttons(here: Desk, case_id: str, line: StructureLine, given: JudgedVerdict
             key=comment_key,
             max_chars=2000,
         )
+    keys = here.settings.keys
+    in_editor = is_editing(here) and is_built() and line.can_judge
+    choices = (("approved", "Approve", keys.approve), ("returned", "Return", keys.send_back))
     with st.container(horizontal=True, key="decisions"):
-        for outcome, words in (("approved", "Approve"), ("returned", "Return")):
+        for outcome, words, key in choices:
             if given.state != outcome:
                 st.button(
                     words,
                     key=f"{outcome}-{item}",
                     type="primary" if outcome == "approved" else "secondary",
+                    # In the editor letters are its tools; none of them may decide on a verdict.
+                    shortcut=None if in_editor else key,
                     on_click=_decide,
                     args=(here, case_id, line, given, outcome, comment_key),
                 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 
 import streamlit as st
@@ -134,7 +135,7 @@ def _panel(
     st.html(
         f'<h2 class="item">{swatch(line.rgb)}{html.escape(line.display)}</h2>'
         f'<p class="soft">case <code>{html.escape(case_id)}</code>, {spacing} mm, '
-        f"{html.escape(line.state)}{until_words(case.held_until.get(line.structure))}</p>"
+        f"{html.escape(line.state)}{_yours(case.held_until.get(line.structure))}</p>"
         + (f'<p class="why"><b>Why:</b> {html.escape(line.reason)}</p>' if line.reason else "")
     )
     is_current = display.base_version == line.base_version
@@ -156,6 +157,11 @@ def _panel(
         show_correction(here, case, line, display, lines)
     _structures(case_id, lines)
     _history(case, line)
+
+
+def _yours(until: datetime | None) -> str:
+    """Return until when the claim holds; set apart, since what stands before may be a verdict."""
+    return "" if until is None else f", yours{until_words(until)}"
 
 
 def _stale(here: Desk, case_id: str, line: StructureLine) -> None:

@@ -14,6 +14,7 @@ from storage.approvals import Submission, Waiting
 from storage.desk_work import DeskWork
 
 _SHOW = "show-to-approve"
+_BEFORE = "approvals-before"
 
 
 def show_desk(here: Desk, work: DeskWork) -> bool:
@@ -30,8 +31,13 @@ def show_desk(here: Desk, work: DeskWork) -> bool:
         shown = st.toggle("To approve", key=_SHOW)
         st.html(f'<span class="soft">{work.waiting.count} verdicts of others wait for you</span>')
     if shown:
-        _waiting(work.waiting)
+        _waiting(work.waiting, size=here.settings.page_size)
     return shown
+
+
+def approvals_before() -> int:
+    """Return how many verdicts to approve stand on the pages before the one that is shown."""
+    return int(st.session_state.get(_BEFORE, 0))
 
 
 def _role(work: DeskWork) -> None:
@@ -61,7 +67,7 @@ def _returned(work: DeskWork) -> None:
             )
 
 
-def _waiting(waiting: Waiting) -> None:
+def _waiting(waiting: Waiting, *, size: int) -> None:
     if not waiting.items:
         st.info("Nothing waits for your approval.")
         return
@@ -75,7 +81,28 @@ def _waiting(waiting: Waiting) -> None:
             item.structure,
         )
     if waiting.count > len(waiting.items):
-        st.html(f'<span class="soft">the oldest {len(waiting.items)} of {waiting.count}</span>')
+        _pager(waiting, size=size)
+
+
+def _pager(waiting: Waiting, *, size: int) -> None:
+    first, last = waiting.offset + 1, waiting.offset + len(waiting.items)
+    with st.container(horizontal=True, vertical_alignment="center", key="waiting-pager"):
+        for name, words, offset, is_there in (
+            ("previous", "Previous", max(0, waiting.offset - size), waiting.offset > 0),
+            ("next", "Next", last, last < waiting.count),
+        ):
+            st.button(
+                words,
+                key=f"waiting-{name}",
+                disabled=not is_there,
+                on_click=_turn,
+                args=(offset,),
+            )
+        st.html(f'<span class="soft">{first} to {last} of {waiting.count}, oldest first</span>')
+
+
+def _turn(offset: int) -> None:
+    st.session_state[_BEFORE] = offset
 
 
 def _said(item: Submission) -> str:

@@ -32,7 +32,7 @@ def document_facts(document: EditDocument) -> dict[str, object]:
     """
     item, region, settings = document.item, document.region_ras, document.here.settings
     draft = Drafts(document.here.store.workspace.drafts_path).get(document.draft_key)
-    start, disputed = _places(document)
+    start, disputed = _places(document, None if draft is None else draft.edited)
     shape = box_shape(region)
     return {
         "id": document.document_id,
@@ -47,6 +47,7 @@ def document_facts(document: EditDocument) -> dict[str, object]:
         "origin_voxel": [low for low, _ in region],
         "full_shape": list(item.grid.ras_shape),
         "has_draft": draft is not None,
+        "edited_elsewhere": draft is not None and _is_edited_elsewhere(document, draft.edited),
         "draft_saved_at": None if draft is None else f"{draft.saved_at.isoformat()}Z",
         "at_ct_border": [
             [low == 0, high == length]
@@ -70,6 +71,7 @@ def document_facts(document: EditDocument) -> dict[str, object]:
         "limits": {"max_bytes": 2 * int(np.prod(shape)), "autosave_s": settings.autosave_s},
         "body": _body_facts(document),
         "blind": item.blind,
+        "verdicts": list(item.verdicts),
     }
 
 
@@ -130,12 +132,23 @@ def drafted(document: EditDocument, edited: EditedMask) -> npt.NDArray[np.bool_]
     return mask
 
 
+def _is_edited_elsewhere(document: EditDocument, edited: EditedMask) -> bool:
+    """Whether a draft changes something outside of the region that is open."""
+    changed = part_in(document.base_mask(), edited.box_ras) != edited.mask_ras
+    shared = common_box(edited.box_ras, document.region_ras)
+    if shared is not None:
+        changed[inside(shared, edited.box_ras)] = False
+    return bool(changed.any())
+
+
 def _places(
-    document: EditDocument,
+    document: EditDocument, drawn: EditedMask | None
 ) -> tuple[tuple[int, int, int], list[tuple[int, int, int]]]:
     """Return where to start, and findings and where members disagree, in voxels of the region."""
     item, region = document.item, document.region_ras
     shape = box_shape(region)
+    if item.place is not None:
+        return _within(item.place, region), []
     found = [] if item.blind else _findings_in(item.findings, region)
     if item.disagreement is not None and not item.blind:
         crop = _crop(document, item.disagreement)
@@ -143,9 +156,20 @@ def _places(
             found += disputed_places(part_of(crop, region), item.grid.ras_spacing_mm)
     if found:
         return found[0], found
-    base = label_in(document.here.store.objects, item.base, item.grid, region).view(np.uint8)
+    if item.reading is not None and drawn is not None:
+        mask = part_in(drawn, region)
+    else:
+        mask = label_in(document.here.store.objects, item.base, item.grid, region)
     whole = ((0, shape[0]), (0, shape[1]), (0, shape[2]))
-    return best_cursor([MaskCrop(base, whole)], shape), []
+    return best_cursor([MaskCrop(mask.view(np.uint8), whole)], shape), []
+
+
+def _within(voxel: tuple[int, int, int], region: Box) -> tuple[int, int, int]:
+    """Return the voxel of a region that is nearest to one of the CT."""
+    i, j, k = (
+        min(max(at, low), high - 1) - low for at, (low, high) in zip(voxel, region, strict=True)
+    )
+    return (i, j, k)
 
 
 def _findings_in(places: Sequence[tuple[int, int, int]], region: Box) -> list[tuple[int, int, int]]:

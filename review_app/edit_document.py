@@ -12,6 +12,7 @@ from storage.drafts import DraftKey
 from storage.edited_mask import EditedMask, label_box, label_in
 from storage.grid import Box, Grid
 from storage.labels import LabelMask
+from storage.open_readings import OpenReading
 
 LayerKind = Literal["mask", "member", "neighbour", "heat"]
 
@@ -47,6 +48,8 @@ class Item:
         disagreement: Map of where members disagree; None where there is none.
         blind: Nothing may say what a model or another reader thought.
         findings: Voxels of the CT, RAS order, where the plausibility rules see a fault.
+        reading: The independent reading that is drawn; None where a label is judged.
+        place: Voxel of the CT that the reader looks at first; None to begin with the mask.
     """
 
     case: CaseRow
@@ -61,6 +64,19 @@ class Item:
     disagreement: LabelMask | None = None
     blind: bool = False
     findings: tuple[tuple[int, int, int], ...] = ()
+    reading: OpenReading | None = None
+    place: tuple[int, int, int] | None = None
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """What can be said of it beside a mask, as the page calls it."""
+        every = ("accept", "absent", "reject", "unsure")
+        return every if self.reading is None else ("absent", "unsure")
+
+    def draft_key(self, reader: str) -> DraftKey:
+        """Return what a reader's draft of it is kept under; readings and reviews never meet."""
+        name = self.structure if self.reading is None else f"reading {self.structure}"
+        return DraftKey(reader, self.case.case_id, name, self.base_version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +104,7 @@ class EditDocument:
     @property
     def draft_key(self) -> DraftKey:
         """The draft that its edits go to."""
-        item = self.item
-        return DraftKey(self.here.reader, item.case.case_id, item.structure, item.base_version)
+        return self.item.draft_key(self.here.reader)
 
     @property
     def shown_base(self) -> str:

@@ -13,10 +13,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from configs.errors import AtlasLoopError, ConflictError, UsageError
+from configs.errors import AccessError, AtlasLoopError, ConflictError, UsageError
 from model.surface import surface_of
 from review_app.body_picture import body_picture
 from review_app.case_images import regions_of
+from review_app.edit_access import check_may_look
 from review_app.edit_content import document_facts, draft_voxels, layer_voxels, region_hu
 from review_app.edit_document import EditDocument
 from review_app.edit_operation import REFINE, operated, refined
@@ -30,6 +31,8 @@ from review_app.edit_request import (
 )
 from review_app.edit_saving import drop_draft, keep_candidate, keep_draft
 from review_app.open_documents import OpenDocument
+from review_app.session import utc_now
+from review_app.tab_work import TAB_WORK
 from storage.grid import box_shape
 from storage.gzip_blocks import gzipped
 
@@ -58,13 +61,17 @@ def edit_routes() -> list[Route]:
 
 
 def _answering(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-    """Return a route that finds the document, and answers every error of ours in words."""
+    """Return a route that finds the document, checks its reader, and answers errors in words."""
 
     async def answer(request: Request) -> Response:
         try:
-            return await handler(request, opened(request))
+            entry = opened(request)
+            await run_in_threadpool(check_may_look, entry)
+            return await handler(request, entry)
         except Refused as error:
             return _refusal(error.status, error)
+        except AccessError as error:
+            return _refusal(HTTPStatus.FORBIDDEN, error)
         except ConflictError as error:
             return _refusal(HTTPStatus.CONFLICT, error)
         except UsageError as error:
@@ -161,6 +168,7 @@ async def _writing(
 ) -> Response:
     """Answer a request that keeps a mask; one that comes twice is answered twice, kept once."""
     key = f"{keep.__name__} {check_writing(request, entry)}"
+    TAB_WORK.note(entry.document.tab, utc_now())
     body = await read_body(request, most_bytes=_voxels(entry.document))
     return await run_in_threadpool(
         _once, entry, key, lambda: keep(entry, _mask_of(entry.document, body))

@@ -15,8 +15,10 @@ from review_app.open_documents import OpenDocument
 from review_app.session import utc_now
 from storage.claims import check_claim, renew_claim
 from storage.drafts import Drafts
-from storage.edited_mask import EditedMask, joined, part_in
+from storage.edited_mask import EditedMask, joined, part_in, trimmed
+from storage.grid import Box
 from storage.labels import base_of
+from storage.open_readings import OpenReading, open_readings
 
 Mask = npt.NDArray[np.bool_]
 
@@ -50,10 +52,12 @@ def keep_candidate(entry: OpenDocument, mask: Mask) -> dict[str, object]:
     """Keep what is to become a correction; nothing of the label changes yet.
 
     Raises:
-        ConflictError: The claim is lost, or the version is not the newest any more.
+        ConflictError: The claim is lost, the version is not the newest any more, or the reading is
+            not open any more.
         StorageError: The disk is full or cannot be written to.
     """
     document, now = entry.document, utc_now()
+    _hold(entry, now)
     _check_still_ours(document, now)
     edited = _with_other_parts(document, mask)
     receipt = secrets.token_urlsafe(24)
@@ -61,14 +65,15 @@ def keep_candidate(entry: OpenDocument, mask: Mask) -> dict[str, object]:
     # As a draft too: what was saved comes back when the tab dies before its verdict.
     drafts.put(document.draft_key, edited, now=now)
     drafts.put_candidate(document.draft_key, edited, receipt=receipt, now=now)
-    _renew(entry, now)
     before = part_in(document.base_mask(), edited.box_ras)
     return {
         "receipt": receipt,
         "sha256": hashlib.sha256(mask.tobytes(order="F")).hexdigest(),
         "voxels": int(np.count_nonzero(mask)),
         "voxels_changed": int(np.count_nonzero(before != edited.mask_ras)),
-        "at_border": reaches_border(document, mask),
+        "at_border": reaches_border(document, mask)
+        if document.item.reading is None
+        else is_cut_off(edited, document.region_ras, document.item.grid.ras_shape),
     }
 
 
@@ -82,8 +87,33 @@ def reaches_border(document: EditDocument, mask: Mask) -> bool:
     return False
 
 
+def is_cut_off(drawn: EditedMask, region_ras: Box, shape: tuple[int, int, int]) -> bool:
+    """Whether what was drawn from nothing ends at a side of a region that lies inside the CT.
+
+    What goes on beyond that side, drawn in another region, is not cut off there.
+    """
+    for axis, ((start, stop), length) in enumerate(zip(region_ras, shape, strict=True)):
+        for inner, outer, is_border in (
+            (start, start - 1, start == 0),
+            (stop - 1, stop, stop == length),
+        ):
+            if is_border or not part_in(drawn, _plane(region_ras, axis, inner)).any():
+                continue
+            if not part_in(drawn, _plane(region_ras, axis, outer)).any():
+                return True
+    return False
+
+
+def _plane(box: Box, axis: int, at: int) -> Box:
+    i, j, k = ((at, at + 1) if one == axis else extent for one, extent in enumerate(box))
+    return (i, j, k)
+
+
 def _check_still_ours(document: EditDocument, now: datetime) -> None:
     item, reader = document.item, document.here.reader
+    if item.reading is not None:
+        _check_still_open(document, item.reading)
+        return
     case_id, structure = item.case.case_id, item.structure
     with document.here.store.read() as connection:
         check_claim(connection, case_id, structure, reader=reader, now=now)
@@ -96,26 +126,45 @@ def _check_still_ours(document: EditDocument, now: datetime) -> None:
         )
 
 
+def _check_still_open(document: EditDocument, reading: OpenReading) -> None:
+    with document.here.store.read() as connection:
+        listed = open_readings(connection, reader=document.here.reader)
+    if reading not in listed.readings:
+        raise ConflictError(
+            f"your reading of {document.item.display} is not open any more: it was given from "
+            "another tab; reload the page to see what is still to be read"
+        )
+
+
 def _with_other_parts(document: EditDocument, mask: Mask) -> EditedMask:
     draft = _drafts(document).get(document.draft_key)
     under = None if draft is None else draft.edited
-    return joined(under, EditedMask(mask, document.region_ras), base=document.base_mask())
+    edited = joined(under, EditedMask(mask, document.region_ras), base=document.base_mask())
+    # A reading's regions may lie anywhere in the CT: the box that holds them all would be large.
+    return edited if document.item.reading is None else trimmed(edited)
 
 
 def _renew(entry: OpenDocument, now: datetime) -> None:
-    """Prolong the claim while somebody draws, a few times a lease."""
+    """Prolong the claim while somebody draws, a few times a lease; a reading has none."""
     document = entry.document
+    if document.item.reading is not None:
+        return
     lease = document.here.lease
     if now - entry.renewed_at < lease / 4:
         return
-    item = document.item
+    _hold(entry, now)
+
+
+def _hold(entry: OpenDocument, now: datetime) -> None:
+    """Prolong the claim; an expired one is taken up again where nobody touched the item since."""
+    document = entry.document
     renew_claim(
         document.here.store,
-        item.case.case_id,
-        item.structure,
+        document.item.case.case_id,
+        document.item.structure,
         reader=document.here.reader,
         now=now,
-        lease=lease,
+        lease=document.here.lease,
     )
     entry.renewed_at = now
 

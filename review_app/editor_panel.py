@@ -21,11 +21,12 @@ from review_app.session import Desk, PendingSave, note_error, seat
 from review_app.view_models import StructureLine
 from storage.corrections import Correction, correct
 from storage.drafts import Drafts
+from storage.grid import Box
 from storage.review_case import ReviewCase
 from storage.uploaded_mask import UploadedMask
 from storage.verdicts import VerdictKind
 
-_WIDER_MM = 20.0
+WIDER_MM = 20.0
 _VERDICTS: Mapping[str, VerdictKind] = {
     "accept": "accept",
     "absent": "absent",
@@ -67,7 +68,7 @@ def show_editor(
     document = _document(here, case, line, browser)
     event = component.mask_editor(document.url, mode="edit")
     prefetch_after(here, case.case.case_id)
-    if event.save is not None and seat().hears(f"save {_receipt(event.save)}"):
+    if event.save is not None and seat().hears(f"save {receipt_of(event.save)}"):
         _saved(here, case, lines, browser, event.save)
         st.rerun()
     if event.act is not None and seat().hears(f"act {event.act.get('nonce')}"):
@@ -97,6 +98,34 @@ def browser_session() -> str | None:
     return well_formed(st.context.cookies.get(COOKIE))
 
 
+def chosen_part(parts: Sequence[Box], first: int, *, key: str) -> Box:
+    """Return the part that the reader chose; draws the choice where there are several.
+
+    Args:
+        parts: The parts of the region.
+        first: Number of the one to begin with.
+        key: Names the item and its region.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    number = st.selectbox(
+        "Part of the region",
+        range(len(parts)),
+        index=first,
+        format_func=lambda part: f"Part {part + 1} of {len(parts)}; what you draw stays",
+        key=f"part-{key}",
+        label_visibility="collapsed",
+        width=320,
+    )
+    return parts[number]
+
+
+def receipt_of(told: Mapping[str, object]) -> str:
+    """Return the receipt, which the page hands on alone or with the rest of its answer."""
+    receipt = told.get("receipt")
+    return str(receipt.get("receipt") if isinstance(receipt, Mapping) else receipt)
+
+
 def _document(here: Desk, case: ReviewCase, line: StructureLine, browser: str) -> EditDocument:
     """Return the document of the chosen part; draws the choice where there are several."""
     key = (case.case.case_id, line.structure)
@@ -109,18 +138,8 @@ def _document(here: Desk, case: ReviewCase, line: StructureLine, browser: str) -
         wider_mm=wider_mm,
         most_side=here.settings.region_side,
     )
-    number = 0
-    if len(parts) > 1:
-        number = st.selectbox(
-            "Part of the region",
-            range(len(parts)),
-            index=first_part(parts, item),
-            format_func=lambda part: f"Part {part + 1} of {len(parts)}; what you draw stays",
-            key=f"part-{'-'.join(key)}-{wider_mm:g}",
-            label_visibility="collapsed",
-            width=320,
-        )
-    return DOCUMENTS.offer(here, item, browser=browser, tab=seat().tab, region_ras=parts[number])
+    part = chosen_part(parts, first_part(parts, item), key=f"{'-'.join(key)}-{wider_mm:g}")
+    return DOCUMENTS.offer(here, item, browser=browser, tab=seat().tab, region_ras=part)
 
 
 def _saved(
@@ -133,7 +152,7 @@ def _saved(
     """Work out what a kept mask changes; record it, or ask first where it touches others."""
     try:
         document = _told_of(case, browser, told)
-        correction = _correction(here, document, str(_receipt(told)))
+        correction = _correction(here, document, receipt_of(told))
         line = _line_of(lines, document)
         findings = correction_findings(here.store, case, line.structure, correction.after)
     except AtlasLoopError as error:
@@ -169,7 +188,7 @@ def _acted(
         return
     if action == "widen":
         key = (case_id, line.structure)
-        seat().wider_mm[key] = seat().wider_mm.get(key, 0.0) + _WIDER_MM
+        seat().wider_mm[key] = seat().wider_mm.get(key, 0.0) + WIDER_MM
     elif action == "next":
         move_on(here, case_id, lines, line)
     elif action in _VERDICTS:
@@ -191,12 +210,6 @@ def _line_of(lines: Sequence[StructureLine], document: EditDocument) -> Structur
         if line.structure == document.item.structure:
             return line
     raise UsageError(f"{document.item.display} is not to be judged here")
-
-
-def _receipt(told: Mapping[str, object]) -> object:
-    """Return the receipt, which the page hands on alone or with the rest of its answer."""
-    receipt = told.get("receipt")
-    return receipt.get("receipt") if isinstance(receipt, Mapping) else receipt
 
 
 def _correction(here: Desk, document: EditDocument, receipt: str) -> Correction:

@@ -27,6 +27,7 @@ class OpenDocument:
         lock: Held while one request writes.
         answers: What was asked under which request id -> its answer, to be given again.
         renewed_at: When its claim was taken or prolonged last.
+        allowed_at: How long the journal was when its reader was last known to be allowed to look.
     """
 
     document: EditDocument
@@ -34,6 +35,7 @@ class OpenDocument:
     lock: threading.Lock = field(default_factory=threading.Lock)
     answers: OrderedDict[str, dict[str, object]] = field(default_factory=OrderedDict)
     renewed_at: datetime = field(default_factory=utc_now)
+    allowed_at: int | None = None
 
     def remember(self, key: str, answer: dict[str, object]) -> None:
         """Keep the answer of a writing request; the newest hundred are kept."""
@@ -111,7 +113,7 @@ def _is_same(document: EditDocument, item: Item, region_ras: Box) -> bool:
         was.case.case_id == item.case.case_id
         and was.structure == item.structure
         and was.base_version == item.base_version
-        and was.blind == item.blind
+        and (was.blind, was.reading, was.place) == (item.blind, item.reading, item.place)
         and {name: version for name, (version, _) in was.neighbours.items()}
         == {name: version for name, (version, _) in item.neighbours.items()}
         and document.region_ras == region_ras

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from configs.taxonomy import load_taxonomy
-from review_app.desk_panel import show_desk
+from review_app.desk_panel import approvals_before, show_desk
 from review_app.editor_panel import is_built
 from review_app.prefetch import prefetch_after
 from review_app.queue_filters import know_datasets, show_filters
@@ -41,8 +41,13 @@ def show_queue(here: Desk) -> None:
             limit=size,
             offset=(number - 1) * size,
         )
-        four_eyes = here.settings.four_eyes
-        work = desk_work(connection, reader=here.reader, four_eyes=four_eyes, limit=size)
+        work = desk_work(
+            connection,
+            reader=here.reader,
+            four_eyes=here.settings.four_eyes,
+            limit=size,
+            offset=approvals_before(),
+        )
     know_datasets(page.datasets)
     if show_desk(here, work):
         return

@@ -13,8 +13,10 @@ import streamlit as st
 
 from configs.errors import UsageError
 from configs.setting_sections import ReviewSettings
+from review_app.tab_work import TAB_WORK
 from review_app.view_models import ActivityClock
 from storage.corrections import Correction
+from storage.masks import EncodedMask
 from storage.readers import who_acts
 from storage.store import Store
 
@@ -90,6 +92,19 @@ class PendingSave:
     findings: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class PendingReading:
+    """A reading out of the editor that may be cut off, and waits for the reader's word.
+
+    Attributes:
+        item: What it is of.
+        encoded: The mask.
+    """
+
+    item: tuple[str, str]
+    encoded: EncodedMask
+
+
 @dataclass(slots=True)
 class Seat:
     """The memory of one tab.
@@ -106,6 +121,9 @@ class Seat:
         wider_mm: Item -> how much more than the usual region the reader asked for.
         pending: The last save of the editor that waits for the reader's word.
         heard: What the editor told already, so that it counts once.
+        drawing: Whether a reading is open in the editor; None until the reader says so.
+        places: Reading -> voxel that the reader looked at when he wanted to draw.
+        pending_reading: The last saved reading that waits for the reader's word.
     """
 
     displays: dict[tuple[str, str], Display] = field(default_factory=dict)
@@ -119,6 +137,9 @@ class Seat:
     wider_mm: dict[tuple[str, str], float] = field(default_factory=dict)
     pending: PendingSave | None = None
     heard: list[str] = field(default_factory=list)
+    drawing: bool | None = None
+    places: dict[tuple[str, str], tuple[int, int, int]] = field(default_factory=dict)
+    pending_reading: PendingReading | None = None
 
     def display(self, item: tuple[str, str], base_version: str | None, *, idle_s: float) -> Display:
         """Return the display of the item that is shown now, made when it is new; time goes on."""
@@ -134,10 +155,12 @@ class Seat:
         return display
 
     def touch(self, now: datetime, *, idle_s: float) -> None:
-        """Count the time since the last action for the item that was shown until now."""
+        """Count the time since the last action, or stroke, for the item shown until now."""
         if self.shown in self.displays:
             display = self.displays[self.shown]
-            clock = display.clock.touched(now, idle_s=idle_s)
+            clock = display.clock
+            for time in (*TAB_WORK.between(self.tab, clock.last, now), now):
+                clock = clock.touched(time, idle_s=idle_s)
             self.displays[self.shown] = replace(display, clock=clock)
 
     def forget(self, item: tuple[str, str]) -> None:
@@ -147,6 +170,9 @@ class Seat:
         self.correcting = None
         self.pending = None
         self.wider_mm.pop(item, None)
+        self.drawing = None
+        self.places.pop(item, None)
+        self.pending_reading = None
         self.uploads += 1
 
     def hears(self, told: str) -> bool:

@@ -56,6 +56,7 @@ class SliceView:
         view_ras: The part of the CT that fills the picture.
         cursor: Voxel (i, j, k) where the three planes meet.
         heat: Drawn as a transparent shade; None for none.
+        frame: A box round the cursor whose sides are drawn; None for none.
     """
 
     hu_ras: npt.NDArray[np.int16]
@@ -65,6 +66,7 @@ class SliceView:
     window_hu: tuple[float, float]
     contours: Sequence[Contour] = field(default_factory=tuple)
     heat: MaskCrop | None = None
+    frame: Box | None = None
 
 
 def slice_png(view: SliceView, plane: Plane, *, panel_px: int) -> bytes:
@@ -89,6 +91,8 @@ def slice_png(view: SliceView, plane: Plane, *, panel_px: int) -> bytes:
     )
     rgb = render_plane(picture, axis, 0, window_hu=view.window_hu, panel_px=panel_px)
     image = Image.fromarray(rgb)
+    if view.frame is not None:
+        _frame_in_place(image, view, plane, view.frame)
     _mark_in_place(image, plane)
     _tick_in_place(image, view, plane)
     buffer = io.BytesIO()
@@ -155,20 +159,41 @@ def _mark_in_place(image: Image.Image, plane: Plane) -> None:
 
 def _tick_in_place(image: Image.Image, view: SliceView, plane: Plane) -> None:
     """Draw, at the picture's edges, where the other two planes cut this one."""
-    axis = PLANE_AXES[plane]
     side = image.width
-    columns, rows = _others(axis)
-    lengths = [(hi - lo) * s for (lo, hi), s in zip(view.view_ras, view.spacing_mm, strict=True)]
-    per_mm = side / max(lengths[columns], lengths[rows])
     draw = ImageDraw.Draw(image)
     tick = max(6, side // 40)
+    columns, rows = _others(PLANE_AXES[plane])
     for along, is_column in ((columns, True), (rows, False)):
         lo, hi = view.view_ras[along]
         if not lo <= view.cursor[along] < hi:
             continue
-        # Right and anterior lie on the left, superior and anterior on top: both count downwards.
-        from_end_mm = (hi - view.cursor[along] - 0.5) * view.spacing_mm[along]
-        place = round((side - lengths[along] * per_mm) / 2 + from_end_mm * per_mm)
+        place = round(_pixel(view, plane, side, along, view.cursor[along] + 0.5))
         for start, stop in ((0, tick), (side - tick, side)):
             line = (place, start, place, stop) if is_column else (start, place, stop, place)
             draw.line(line, fill=_TICK_COLOUR, width=1)
+
+
+def _frame_in_place(image: Image.Image, view: SliceView, plane: Plane, frame: Box) -> None:
+    """Draw the sides of a box that the slice goes through."""
+    columns, rows = _others(PLANE_AXES[plane])
+    left, right, top, bottom = (
+        round(_pixel(view, plane, image.width, along, edge))
+        for along in (columns, rows)
+        for edge in reversed(frame[along])
+    )
+    # A side on the picture's own edge would not be seen.
+    last = image.width - 1
+    corners = (max(left, 0), max(top, 0), min(right, last), min(bottom, last))
+    ImageDraw.Draw(image).rectangle(corners, outline=_TICK_COLOUR, width=2)
+
+
+def _pixel(view: SliceView, plane: Plane, side: int, along: int, edge: float) -> float:
+    """Return where a place along an axis, in voxels from the first one's outer edge, is drawn.
+
+    Right and anterior lie on the left, superior and anterior on top: both count downwards.
+    """
+    lengths = [(hi - lo) * s for (lo, hi), s in zip(view.view_ras, view.spacing_mm, strict=True)]
+    columns, rows = _others(PLANE_AXES[plane])
+    per_mm = side / max(lengths[columns], lengths[rows])
+    from_end_mm = (view.view_ras[along][1] - edge) * view.spacing_mm[along]
+    return (side - lengths[along] * per_mm) / 2 + from_end_mm * per_mm

@@ -6,6 +6,8 @@ import html
 
 STYLE = """<style>
 .stMainBlockContainer { padding: .6rem 1.4rem 2rem; max-width: 100rem; }
+/* Beside the editor nothing is to be read in long lines: pictures take the whole screen. */
+.stMainBlockContainer:has(.st-key-mask_editor) { max-width: none; }
 .stAppHeader { display: none; }
 [data-testid="stVerticalBlock"] { gap: .5rem; }
 .brand { font-weight: 600; font-size: 1.05rem; white-space: nowrap; }

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from model.mask_difference import MaskDifference, mask_difference
 from review_app.slice_picture import Contour, MaskCrop, SliceView, part_of, slice_png
-from review_app.view_models import Box, region_box
+from review_app.view_models import PLANE_AXES, Box, Plane, region_box
 from storage.case_image import CaseImage
 from storage.grid import Grid
 from storage.label_masks import read_label_crop
@@ -19,7 +19,6 @@ from storage.objects import ObjectStore
 _LINE_PX = 2
 _SHADE = 200
 _PANEL_PX = 560
-_AXIAL = 2
 
 Mask = npt.NDArray[np.bool_]
 Colour = tuple[int, int, int]
@@ -40,12 +39,28 @@ class VersionPair:
     box_ras: Box
     difference: MaskDifference
 
-    @property
-    def start_slice(self) -> int:
-        """The axial slice of the CT that differs most, else the middle one of what is there."""
-        low, high = self.box_ras[_AXIAL]
+    def start_slice(self, plane: Plane) -> int:
+        """Return the CT's slice that differs most, else the middle one of what is there."""
+        axis = PLANE_AXES[plane]
+        low, high = self.box_ras[axis]
         most = self.difference.most_changed
-        return (low + high) // 2 if most is None else low + most
+        return (low + high) // 2 if most is None else low + most[axis]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairView:
+    """Which slice of two masks is shown, and how.
+
+    Attributes:
+        slice_index: Of the CT along the plane's axis, from 0.
+        window_hu: Lower and upper end of the grey values.
+        margin_mm: Shown round both masks.
+    """
+
+    plane: Plane
+    slice_index: int
+    window_hu: tuple[float, float]
+    margin_mm: float
 
 
 def version_pair(
@@ -74,40 +89,35 @@ def version_pair(
 
 
 def pair_pngs(
-    pair: VersionPair,
-    image: CaseImage,
-    *,
-    rgb: Colour,
-    slice_index: int,
-    window_hu: tuple[float, float],
-    margin_mm: float,
+    pair: VersionPair, image: CaseImage, view: PairView, *, rgb: Colour
 ) -> tuple[bytes, bytes]:
-    """Return one axial slice twice, each with one mask, shaded where the other lacks it.
+    """Return one slice twice, each with one mask, shaded where the other lacks it.
 
     Args:
         pair: The masks.
         image: The CT.
+        view: The slice.
         rgb: Of the structure.
-        slice_index: Of the CT, from 0.
-        window_hu: Lower and upper end of the grey values.
-        margin_mm: Shown round both masks.
     """
     grid = image.grid
     region = region_box(
-        [pair.box_ras], grid.ras_shape, spacing_mm=grid.ras_spacing_mm, margin_mm=margin_mm
+        [pair.box_ras], grid.ras_shape, spacing_mm=grid.ras_spacing_mm, margin_mm=view.margin_mm
     )
-    i, j = ((low + high) // 2 for low, high in region[:2])
+    i, j, k = (
+        view.slice_index if axis == PLANE_AXES[view.plane] else (low + high) // 2
+        for axis, (low, high) in enumerate(region)
+    )
     pngs = []
     for mask, other in ((pair.first, pair.second), (pair.second, pair.first)):
         alone = (mask & ~other).astype(np.uint8) * np.uint8(_SHADE)
-        view = SliceView(
+        shown = SliceView(
             hu_ras=image.hu_ras,
             spacing_mm=grid.ras_spacing_mm,
             view_ras=region,
-            cursor=(i, j, slice_index),
-            window_hu=window_hu,
+            cursor=(i, j, k),
+            window_hu=view.window_hu,
             contours=[Contour(MaskCrop(mask.astype(np.uint8), pair.box_ras), rgb, _LINE_PX)],
             heat=MaskCrop(alone, pair.box_ras),
         )
-        pngs.append(slice_png(view, "axial", panel_px=_PANEL_PX))
+        pngs.append(slice_png(shown, view.plane, panel_px=_PANEL_PX))
     return pngs[0], pngs[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from typing import cast
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -17,8 +18,8 @@ from review_app.restoration_panel import show_restoration
 from review_app.session import Desk, go_to, utc_now
 from review_app.style import legend, swatch
 from review_app.version_choices import VersionChoice, default_pair, version_choices
-from review_app.version_pair import VersionPair, pair_pngs, version_pair
-from review_app.view_models import WINDOWS_HU
+from review_app.version_pair import PairView, VersionPair, pair_pngs, version_pair
+from review_app.view_models import PLANE_AXES, WINDOWS_HU, Plane
 from storage.case_image import CaseImage
 from storage.review_case import ReviewCase, read_case
 
@@ -69,22 +70,17 @@ def _compare(
         image = ct_of(here.store, case.case)
         with panel:
             _figures(pair)
-            window_hu, number = _controls(pair, image, "-".join(one.label_id for one in chosen))
+            names = "-".join(one.label_id for one in chosen)
+            view = _controls(pair, image, names, margin_mm=here.settings.region_margin_mm)
             shade = "on this side alone"
             st.html(legend([(structure.rgb, structure.display), (HEAT_COLOUR, shade)]))
-        pngs = pair_pngs(
-            pair,
-            image,
-            rgb=structure.rgb,
-            slice_index=number - 1,
-            window_hu=window_hu,
-            margin_mm=here.settings.region_margin_mm,
-        )
+        pngs = pair_pngs(pair, image, view, rgb=structure.rgb)
     except AtlasLoopError as error:
         st.error(str(error))
         return
     for column, png, side in zip((left, right), pngs, _SIDES, strict=True):
-        column.image(png, width="stretch", alt=f"{side} version, axial slice {number}")
+        words = f"{side} version, {view.plane} slice {view.slice_index + 1}"
+        column.image(png, width="stretch", alt=words)
     with panel:
         for side, choice in zip(_SIDES, chosen, strict=True):
             show_restoration(here, case, structure, choice, side=side)
@@ -109,19 +105,19 @@ def _figures(pair: VersionPair) -> None:
     found = pair.difference
     dsc = "both absent" if isinstance(found.dsc, Agreement) else f"{found.dsc:.3f}"
     rows = (
-        ("Left", f"{found.first_ml:.1f} mL on {found.first_slices} slices"),
-        ("Right", f"{found.second_ml:.1f} mL on {found.second_slices} slices"),
+        ("Left", f"{found.first_ml:.1f} mL on {found.first_slices} axial slices"),
+        ("Right", f"{found.second_ml:.1f} mL on {found.second_slices} axial slices"),
         ("Added on the right", f"{found.added_ml:.2f} mL"),
         ("Removed on the right", f"{found.removed_ml:.2f} mL"),
         ("DSC of the two", dsc),
-        ("Slices that differ", str(found.changed_slices)),
+        ("Axial slices that differ", str(found.changed_slices)),
     )
     cells = "".join(f"<tr><td>{name}</td><td><b>{value}</b></td></tr>" for name, value in rows)
     st.html(f'<table class="figures">{cells}</table>')
 
 
-def _controls(pair: VersionPair, image: CaseImage, key: str) -> tuple[tuple[float, float], int]:
-    """Return the window and the slice, from 1, that are to be shown."""
+def _controls(pair: VersionPair, image: CaseImage, key: str, *, margin_mm: float) -> PairView:
+    """Draw window, plane and slice, and return what is to be shown."""
     window = st.segmented_control(
         "Window",
         list(WINDOWS_HU),
@@ -130,12 +126,27 @@ def _controls(pair: VersionPair, image: CaseImage, key: str) -> tuple[tuple[floa
         key="version-window",
         label_visibility="collapsed",
     )
-    count = image.grid.ras_shape[2]
+    plane = st.segmented_control(
+        "Plane",
+        list(PLANE_AXES),
+        default="axial",
+        required=True,
+        key="version-plane",
+        format_func=str.capitalize,
+        label_visibility="collapsed",
+    )
+    plane = cast(Plane, plane or "axial")
+    count = image.grid.ras_shape[PLANE_AXES[plane]]
     number = st.slider(
-        f"Axial slice of {count}, at first where most differs",
+        f"{plane.capitalize()} slice of {count}, at first where most differs",
         1,
         count,
-        value=pair.start_slice + 1,
-        key=f"version-slice-{key}",
+        value=pair.start_slice(plane) + 1,
+        key=f"version-slice-{plane}-{key}",
     )
-    return WINDOWS_HU[window or "Abdomen"], number
+    return PairView(
+        plane=plane,
+        slice_index=number - 1,
+        window_hu=WINDOWS_HU[window or "Abdomen"],
+        margin_mm=margin_mm,
+    )

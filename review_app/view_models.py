@@ -130,10 +130,11 @@ class StructureLine:
 class ActivityClock:
     """Seconds that a reader was active on one item, as far as the server can tell.
 
-    The server sees actions only: a changed slice, window, structure, an upload, a verdict. The time
-    between two of them counts up to a cut-off, then the reader is taken for idle. Looking at one
-    slice for long, or working in another program, therefore counts as the cut-off at most; and time
-    spent elsewhere between two actions counts as active up to it.
+    The server sees actions only: a changed slice, window, structure, an upload, a verdict, and the
+    editor's autosaves while somebody draws. The time between two of them counts up to a cut-off,
+    then the reader is taken for idle. Looking at one slice for long, or working in another program,
+    therefore counts as the cut-off at most; and time spent elsewhere between two actions counts as
+    active up to it.
     """
 
     active_s: float

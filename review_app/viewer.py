@@ -42,6 +42,7 @@ class Scene:
         region_ras: What zooming in shows; None where there is nothing to zoom to.
         start: Voxel where the planes meet at first.
         heat: Shown on demand.
+        frame_at: From where the planes meet to a box that is drawn round it; None for no box.
     """
 
     key: str
@@ -50,6 +51,7 @@ class Scene:
     region_ras: Box | None = None
     layers: Sequence[Layer] = field(default_factory=tuple)
     heat: MaskCrop | None = None
+    frame_at: Callable[[tuple[int, int, int]], Box | None] | None = None
 
 
 def jump_to(scene: str, voxel_ras: tuple[int, int, int]) -> None:
@@ -87,14 +89,16 @@ def show_slices(scene: Scene, keys: ReviewKeys, on_action: Callable[[], None]) -
         heat = scene.heat if scene.heat and st.toggle("Heat map", key="show-heat") else None
         _step_buttons(scene, large, keys)
     whole: Box = ((0, grid.ras_shape[0]), (0, grid.ras_shape[1]), (0, grid.ras_shape[2]))
+    cursor = _cursor(scene)
     view = SliceView(
         hu_ras=scene.image.hu_ras,
         spacing_mm=grid.ras_spacing_mm,
         view_ras=scene.region_ras if zoomed and scene.region_ras else whole,
-        cursor=_cursor(scene),
+        cursor=cursor,
         window_hu=WINDOWS_HU[window or "Abdomen"],
         contours=[contour for layer in shown for _, contour in layer.contours],
         heat=heat,
+        frame=scene.frame_at(cursor) if scene.frame_at else None,
     )
     entries = [(contour.rgb, words) for layer in shown for words, contour in layer.contours]
     if entries:
@@ -106,6 +110,18 @@ def show_slices(scene: Scene, keys: ReviewKeys, on_action: Callable[[], None]) -
         for plane in _PLANES:
             if plane != large:
                 _plane(scene, view, plane, _SMALL_PX)
+
+
+def place_of(key: str) -> tuple[int, int, int] | None:
+    """Return the voxel where the planes of a scene meet; None while it is not shown."""
+    stands = [
+        st.session_state.get(f"slice-{key}-{plane}")
+        for plane, _ in sorted(PLANE_AXES.items(), key=lambda pair: pair[1])
+    ]
+    if any(at is None for at in stands):
+        return None
+    i, j, k = (int(at) - 1 for at in stands if at is not None)
+    return (i, j, k)
 
 
 def _zoom(scene: Scene, keys: ReviewKeys) -> bool:

@@ -44,7 +44,7 @@ _OWN = """
 """
 # Returned verdicts that no newer review has taken the place of; asked from the few decisions.
 _RETURNED = """
-    SELECT v.case_id, v.structure, v.reader, a.reviewer, a.comment, a.kept_until,
+    SELECT v.verdict_id, v.case_id, v.structure, v.reader, a.reviewer, a.comment, a.kept_until,
            a.recorded_at AS decided_at
     FROM current_decisions a JOIN verdicts v ON v.verdict_id = a.verdict_id
     ANTI JOIN verdicts n ON n.case_id = v.case_id AND n.structure = v.structure
@@ -107,12 +107,14 @@ class Waiting:
     """What waits for one reader's approval.
 
     Attributes:
-        items: The oldest of it.
+        items: Some of it, oldest first.
         count: How much there is.
+        offset: So many older ones stand before the items.
     """
 
     items: tuple[Submission, ...]
     count: int
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,23 @@ class ReturnedItem:
     comment: str
     returned_at: datetime
     kept_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnedVerdict:
+    """A returned verdict that was not given again yet, whoever gave it."""
+
+    verdict_id: str
+    reader: str
+    item: ReturnedItem
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalCounts:
+    """How many verdicts, of all readers, wait: for a second reader, or to be given again."""
+
+    to_approve: int
+    returned: int
 
 
 def decide(store: Store, decision: Decision, *, now: datetime) -> str:
@@ -225,30 +244,44 @@ def _keep(store: Store) -> timedelta:
     return timedelta(hours=store.settings.review.returned_hours)
 
 
-def waiting_for_approval(connection: Connection, *, reader: str, limit: int) -> Waiting:
+def waiting_for_approval(
+    connection: Connection, *, reader: str, limit: int, offset: int = 0
+) -> Waiting:
     """Return what a reader may approve or return, oldest first.
 
     Own work is left out, and what the reader is still to read without seeing the AI's mask, or to
     judge blind.
+
+    Args:
+        connection: An open index.
+        reader: Who is to decide.
+        limit: So many at most.
+        offset: How many older ones to leave out; as if 0 where no more than these are left.
     """
+    # Counted beside, since `count(*) OVER ()` under a LIMIT fails now and then (duckdb#22352).
     rows = connection.execute(
-        f"""WITH {UNREAD}, {OPEN_BLIND}, {_OWN}
-            SELECT v.verdict_id, v.case_id, v.structure, v.verdict, v.reader, v.tags,
-                   v.voxels_changed, v.recorded_at, count(*) OVER ()
-            FROM current_verdicts v
-            ANTI JOIN decisions d ON d.verdict_id = v.verdict_id
-            ANTI JOIN own ON own.verdict_id = v.verdict_id
-            ANTI JOIN unread u ON u.case_id = v.case_id AND u.structure = v.structure
-            ANTI JOIN blind b ON b.case_id = v.case_id AND b.structure = v.structure
-            WHERE v.verdict <> 'defer'
-            ORDER BY v.seq LIMIT $limit""",  # noqa: S608 literals of storage
-        {"reader": reader, "limit": limit, "case": None},
+        f"""WITH {UNREAD}, {OPEN_BLIND}, {_OWN},
+            waiting AS MATERIALIZED (
+                SELECT v.verdict_id, v.case_id, v.structure, v.verdict, v.reader, v.tags,
+                       v.voxels_changed, v.recorded_at, v.seq
+                FROM current_verdicts v
+                ANTI JOIN decisions d ON d.verdict_id = v.verdict_id
+                ANTI JOIN own ON own.verdict_id = v.verdict_id
+                ANTI JOIN unread u ON u.case_id = v.case_id AND u.structure = v.structure
+                ANTI JOIN blind b ON b.case_id = v.case_id AND b.structure = v.structure
+                WHERE v.verdict <> 'defer'
+            )
+            SELECT * EXCLUDE (seq), (SELECT count(*) FROM waiting) FROM waiting
+            ORDER BY seq LIMIT $limit OFFSET $offset""",  # noqa: S608 literals of storage
+        {"reader": reader, "limit": limit, "offset": offset, "case": None},
     ).fetchall()
+    if offset and not rows:
+        return waiting_for_approval(connection, reader=reader, limit=limit)
     items = tuple(
         Submission(verdict_id, case_id, structure, verdict, by, tuple(tags), changed, given_at)
         for verdict_id, case_id, structure, verdict, by, tags, changed, given_at, _ in rows
     )
-    return Waiting(items, rows[0][8] if rows else 0)
+    return Waiting(items, rows[0][8] if rows else 0, offset)
 
 
 def returned_items(connection: Connection, *, reader: str) -> tuple[ReturnedItem, ...]:
@@ -259,6 +292,48 @@ def returned_items(connection: Connection, *, reader: str) -> tuple[ReturnedItem
         [reader],
     ).fetchall()
     return tuple(ReturnedItem(*row) for row in rows)
+
+
+def returned_verdicts(
+    connection: Connection, *, reader: str, limit: int
+) -> tuple[ReturnedVerdict, ...]:
+    """Return what waits to be judged again by anybody, the oldest return first.
+
+    Args:
+        connection: An open index.
+        reader: Who looks: what this one is to read or judge blind is left out.
+        limit: So many at most.
+    """
+    rows = connection.execute(
+        f"""WITH {UNREAD}, {OPEN_BLIND}
+            SELECT r.verdict_id, r.reader, r.case_id, r.structure, r.reviewer, r.comment,
+                   r.decided_at, r.kept_until
+            FROM ({_RETURNED}) r
+            ANTI JOIN unread u ON u.case_id = r.case_id AND u.structure = r.structure
+            ANTI JOIN blind b ON b.case_id = r.case_id AND b.structure = r.structure
+            ORDER BY r.decided_at, r.structure LIMIT $limit""",  # noqa: S608 literals of storage
+        {"reader": reader, "limit": limit},
+    ).fetchall()
+    return tuple(ReturnedVerdict(row[0], row[1], ReturnedItem(*row[2:])) for row in rows)
+
+
+def approval_counts(connection: Connection) -> ApprovalCounts:
+    """Return how much waits in the whole workspace, whether or not approval is asked for."""
+    counts = dict(
+        connection.execute("SELECT state, count(*) FROM review_states GROUP BY state").fetchall()
+    )
+    return ApprovalCounts(counts.get("submitted", 0), counts.get("returned", 0))
+
+
+def reviews_starting_with(connection: Connection, start: str) -> dict[str, str | None]:
+    """Return the reviews whose id starts so -> the decision that stands on each."""
+    rows = connection.execute(
+        """SELECT v.verdict_id, d.decision_id FROM verdicts v
+           LEFT JOIN current_decisions d ON d.verdict_id = v.verdict_id
+           WHERE v.reading = 'review' AND starts_with(v.verdict_id, ?)""",
+        [start],
+    ).fetchall()
+    return dict(rows)
 
 
 def kept_for_others(

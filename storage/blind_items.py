@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 import duckdb
 
-from configs.errors import UsageError
+from configs.errors import ConflictError, UsageError
 from configs.taxonomy import load_taxonomy
 from storage.open_readings import UNREAD
 from storage.readers import Actor, check_reader
@@ -41,6 +42,17 @@ OPEN_BLIND = """
     )
 """
 """The tables ``open_blind`` of everybody and ``blind`` of ``$reader``, for a WITH clause."""
+
+RESERVED = f"""
+    reserved AS (
+        SELECT case_id, structure, min(reader) AS reader,
+               max(recorded_at) + INTERVAL {RESERVED_DAYS} DAY AS until
+        FROM open_blind
+        WHERE reader <> $reader AND recorded_at > $now - INTERVAL {RESERVED_DAYS} DAY
+        GROUP BY case_id, structure
+    )
+"""  # noqa: S608 literals of storage
+"""After ``OPEN_BLIND``: the table of what is kept for others than ``$reader`` at ``$now``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +106,18 @@ class AnsweredItem:
     verdict: str
     active_s: float
     base_version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """A blind item of another reader, which that one is to judge before anybody else does.
+
+    Attributes:
+        until: From then on others may judge it, UTC without a zone.
+    """
+
+    reader: str
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +217,33 @@ def known_check(connection: Connection, case_id: str, structure: str, *, reader:
         {"case": case_id, "structure": structure, "reader": reader},
     ).fetchone()
     return bool(row and row[0])
+
+
+def reserved_items(
+    connection: Connection, case_id: str, *, reader: str, now: datetime
+) -> dict[str, Reserved]:
+    """Return what of a case is kept for other readers; what is the reader's own as well is not."""
+    rows = connection.execute(
+        f"""WITH {OPEN_BLIND}, {RESERVED}
+            SELECT r.structure, r.reader, r.until FROM reserved r
+            ANTI JOIN blind b ON b.case_id = r.case_id AND b.structure = r.structure
+            WHERE r.case_id = $case""",  # noqa: S608 literals of storage
+        {"case": case_id, "reader": reader, "now": now},
+    ).fetchall()
+    return {structure: Reserved(by, until) for structure, by, until in rows}
+
+
+def check_not_reserved(
+    connection: Connection, case_id: str, structure: str, *, reader: str, now: datetime
+) -> None:
+    """Raise ConflictError if an item is kept for others; run under the guard of the write."""
+    kept = reserved_items(connection, case_id, reader=reader, now=now).get(structure)
+    if kept is not None:
+        raise ConflictError(
+            f"{structure} of {case_id} was assigned to {kept.reader} meanwhile and is kept for "
+            f"that reader until {kept.until:%Y-%m-%d %H:%M} UTC; judge it after that, a draft of "
+            "yours stays"
+        )
 
 
 def answered_items(

@@ -9,6 +9,7 @@ import duckdb
 
 from configs.errors import ConflictError
 from storage.approvals import kept_for_others
+from storage.blind_items import reserved_items
 from storage.roles import Action, check_allowed
 from storage.store import Store
 
@@ -36,7 +37,8 @@ def claim_items(
 
     Returns:
         Structure -> expiry of what the reader holds now; a structure that somebody else holds, or
-        that was returned to somebody else who has it first, is not in it.
+        that is kept for somebody else (returned to that reader, or assigned to be judged blind), is
+        not in it.
 
     Raises:
         AccessError: The reader may not judge.
@@ -44,8 +46,13 @@ def claim_items(
     with store.transaction() as transaction:
         connection = transaction.connection
         check_allowed(connection, reader, Action.CLAIM)
-        kept = kept_for_others(connection, case_id, reader=reader, now=now)
-        held = {**kept, **_live(connection, case_id, now)}
+        returned = kept_for_others(connection, case_id, reader=reader, now=now)
+        blind = reserved_items(connection, case_id, reader=reader, now=now)
+        held = {
+            **returned,
+            **_live(connection, case_id, now),
+            **{name: kept.reader for name, kept in blind.items()},
+        }
         mine = [name for name in structures if held.get(name, reader) == reader]
         _drop(connection, case_id, mine)
         for name in mine:
@@ -59,20 +66,25 @@ def claim_items(
 def renew_claim(
     store: Store, case_id: str, structure: str, *, reader: str, now: datetime, lease: timedelta
 ) -> bool:
-    """Prolong a claim that is alive; an expired one is not taken again.
+    """Prolong a reader's claim; an expired one too, as long as nothing came in between.
+
+    Whoever takes an item, and whoever judges it, removes the claim that stood there: one that is
+    still there, however old, is on an item that nobody else has touched since. Not prolonged is one
+    on an item that was meanwhile assigned to another reader, to be judged blind.
 
     Returns:
         Whether the reader holds the item.
     """
     with store.transaction() as transaction:
         connection = transaction.connection
-        if _live(connection, case_id, now).get(structure) != reader:
+        if structure in reserved_items(connection, case_id, reader=reader, now=now):
             return False
-        connection.execute(
-            "UPDATE claims SET expires_at = ? WHERE case_id = ? AND structure = ? AND reader = ?",
+        found = connection.execute(
+            """UPDATE claims SET expires_at = ? WHERE case_id = ? AND structure = ? AND reader = ?
+               RETURNING structure""",
             [now + lease, case_id, structure, reader],
-        )
-    return True
+        ).fetchone()
+    return found is not None
 
 
 def release_claims(
@@ -107,7 +119,10 @@ def check_claim(
         )
     holder, expires_at = row
     if holder != reader:
-        raise ConflictError(f"{structure} of {case_id} is held by another reader")
+        raise ConflictError(
+            f"{structure} of {case_id} is held by another reader; open it again once it is free, "
+            "drafts are kept"
+        )
     if expires_at <= now:
         raise ConflictError(
             f"the claim on {structure} of {case_id} expired at {expires_at:%H:%M:%S} UTC; open the "

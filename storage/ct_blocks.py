@@ -15,7 +15,7 @@ import json
 import math
 import secrets
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,6 +38,8 @@ _LEVEL = 1
 _OVERVIEW_MM = 4.0
 
 Voxels = npt.NDArray[np.int16]
+Slabs = Iterable[tuple[int, Voxels]]
+"""Index of each slab's first slice, and its voxels in the file's axis order, 32 slices at most."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,11 +171,39 @@ def write_ct_blocks(path: Path, volume: Volume, *, expected_sha256: str) -> CtBl
         CaseError: The CT is damaged, or not the file that intake saw.
         StorageError: The disk is full or the folder cannot be written to.
     """
+    slabs = volume.read_slabs(_SIDE, expected_sha256=expected_sha256)
+    return _written(path, volume.grid, slabs)
+
+
+def write_voxel_blocks(path: Path, hu_ras: Voxels, grid: Grid) -> CtBlocks:
+    """Write the blocks of a CT that is in memory, the same bytes as ``write_ct_blocks``.
+
+    Args:
+        path: Where the blocks go; replaced when it exists.
+        hu_ras: The CT, RAS order, shape ``grid.ras_shape``.
+        grid: Of its file.
+
+    Raises:
+        StorageError: The disk is full or the folder cannot be written to.
+    """
+    native: Voxels = grid.array_from_ras(hu_ras).view(np.int16)
+    starts = range(0, grid.shape[2], _SIDE)
+    return _written(path, grid, ((start, native[:, :, start : start + _SIDE]) for start in starts))
+
+
+def most_bytes_of_blocks(grid: Grid) -> int:
+    """Return what the blocks of a CT cannot exceed, as if nothing in it could be packed."""
+    voxels = math.prod(grid.shape) + math.prod(_strided_shape(grid.shape, _steps(grid)))
+    # zlib adds some bytes to each stream that it cannot pack.
+    return int(2.02 * voxels) + (1 << 16)
+
+
+def _written(path: Path, grid: Grid, slabs: Slabs) -> CtBlocks:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
-            _write(file, volume, expected_sha256)
+            _write(file, grid, slabs)
         # Not flushed to the disk: what a power cut leaves is found by its checksums and made again.
         temporary.replace(path)
     except OSError as error:
@@ -186,13 +216,12 @@ def write_ct_blocks(path: Path, volume: Volume, *, expected_sha256: str) -> CtBl
     return CtBlocks.open(path)
 
 
-def _write(file: BinaryIO, volume: Volume, expected_sha256: str) -> None:
-    grid = volume.grid
-    steps = _triple(max(1, round(_OVERVIEW_MM / size)) for size in grid.spacing_mm)
+def _write(file: BinaryIO, grid: Grid, slabs: Slabs) -> None:
+    steps = _steps(grid)
     overview = np.empty(_strided_shape(grid.shape, steps), np.int16, order="F")
     starts = [len(_MAGIC)]
     file.write(_MAGIC)
-    for start, slab in volume.read_slabs(_SIDE, expected_sha256=expected_sha256):
+    for start, slab in slabs:
         stop = start + slab.shape[2]
         planes = np.arange(-(-start // steps[2]) * steps[2], stop, steps[2])
         if len(planes):
@@ -251,6 +280,10 @@ def _paste_in_place(target: Voxels, box: Box, block: Voxels, where: Box) -> None
         into.append(slice(first - low, last - low))
         out_of.append(slice(first - start, last - start))
     target[tuple(into)] = block[tuple(out_of)]
+
+
+def _steps(grid: Grid) -> tuple[int, int, int]:
+    return _triple(max(1, round(_OVERVIEW_MM / size)) for size in grid.spacing_mm)
 
 
 def _strided_shape(

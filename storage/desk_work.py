@@ -26,7 +26,12 @@ class DeskWork:
 
 
 def desk_work(
-    connection: duckdb.DuckDBPyConnection, *, reader: str, four_eyes: bool, limit: int
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    reader: str,
+    four_eyes: bool,
+    limit: int,
+    offset: int = 0,
 ) -> DeskWork:
     """Return what waits for a reader.
 
@@ -35,8 +40,11 @@ def desk_work(
         reader: Who looks.
         four_eyes: Whether verdicts are to be approved in this workspace.
         limit: So many of the verdicts to approve at most.
+        offset: How many older ones of these to leave out.
     """
     roles = registered_roles(connection)
     approves = four_eyes and is_allowed(roles, reader, Action.APPROVE)
-    waiting = waiting_for_approval(connection, reader=reader, limit=limit) if approves else None
+    waiting = None
+    if approves:
+        waiting = waiting_for_approval(connection, reader=reader, limit=limit, offset=offset)
     return DeskWork(roles.get(reader), returned_items(connection, reader=reader), waiting)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from configs.errors import UsageError
 from storage.grid import Box, Grid, box_shape, box_slices
 from storage.labels import LabelMask
-from storage.masks import decode_crop
+from storage.masks import bounds_of, decode_crop
 from storage.objects import ObjectStore
 from storage.predictions import nested_box
 
@@ -80,6 +80,21 @@ def joined(under: EditedMask | None, over: EditedMask, *, base: EditedMask) -> E
     for one in (under, over):
         result[inside(one.box_ras, box)] = one.mask_ras
     return EditedMask(result, box)
+
+
+def trimmed(edited: EditedMask) -> EditedMask:
+    """Return an edit of an empty base on the smallest box that holds its voxels; itself if empty.
+
+    Nothing is lost: outside of the box the base, and so nothing, holds.
+    """
+    bounds = bounds_of(edited.mask_ras)
+    if bounds is None:
+        return edited
+    i, j, k = (
+        (low + start, low + stop)
+        for (start, stop), (low, _) in zip(bounds, edited.box_ras, strict=True)
+    )
+    return EditedMask(edited.mask_ras[box_slices(bounds)].copy(), (i, j, k))
 
 
 def moved_to(edited: EditedMask, *, old_base: EditedMask, new_base: EditedMask) -> EditedMask:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from storage.fingerprint import fingerprint_of
 from storage.grid import Grid
@@ -16,6 +20,9 @@ HU_PERCENTS = (0.5, 5.0, 25.0, 50.0, 75.0, 95.0, 99.5)
 """Which percentiles ``IntakeRecord.hu_percentiles`` holds, in this order."""
 
 _DEFAULT_LIMITS = VolumeLimits()
+
+
+Use = Callable[["IntakeRecord", npt.NDArray[np.int16]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +48,18 @@ class IntakeRecord:
     hu_percentiles: tuple[float, ...]
 
 
-def inspect_file(path: Path, limits: VolumeLimits = _DEFAULT_LIMITS) -> IntakeRecord:
+def inspect_file(
+    path: Path, limits: VolumeLimits = _DEFAULT_LIMITS, *, use: Use | None = None
+) -> IntakeRecord:
     """Read a file once, completely, and return what intake records of it.
 
     Memory: the volume as int16 once, plus some 60 MB.
+
+    Args:
+        path: The file.
+        limits: What a volume may be.
+        use: Called with the record and the voxels of a fit file, int16 HU in RAS order, while they
+            are in memory.
 
     Raises:
         CaseError: The file cannot be used; the reason says why.
@@ -55,7 +70,7 @@ def inspect_file(path: Path, limits: VolumeLimits = _DEFAULT_LIMITS) -> IntakeRe
     check_hu(histogram, path.name)
     spacing_ras_mm = volume.grid.ras_spacing_mm
     content = content_id(read.hu_ras, spacing_ras_mm)
-    return IntakeRecord(
+    record = IntakeRecord(
         case_id=case_id_of(content),
         content_id=content,
         file_sha256=read.file_sha256,
@@ -64,3 +79,6 @@ def inspect_file(path: Path, limits: VolumeLimits = _DEFAULT_LIMITS) -> IntakeRe
         grid=volume.grid,
         hu_percentiles=histogram.percentiles(HU_PERCENTS),
     )
+    if use is not None:
+        use(record, read.hu_ras)
+    return record

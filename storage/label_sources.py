@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -11,6 +11,7 @@ from typing import Literal
 import duckdb
 
 from configs.errors import UsageError
+from storage.approvals import outcomes
 from storage.labels import LabelMask, LabelVersion, label_mask, source_labels
 from storage.predictions import CONSENSUS
 from storage.store import Store
@@ -61,6 +62,7 @@ class LeftOut(StrEnum):
 
     REJECTED = "rejected: counts as bad, but there is no mask to compare"
     DEFERRED = "deferred: the reader was not sure"
+    RETURNED = "returned by a second reader: not the reader's last word"
     LINKED = "changed only along with a neighbour's correction, not judged as a whole"
 
 
@@ -103,6 +105,12 @@ class SourceCount:
     cases: int
     structures: int
     labels: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    verdict_id: str
+    verdict: str
 
 
 def parse_source(text: str) -> LabelSource:
@@ -213,15 +221,16 @@ def _review_labels(connection: Connection, source: LabelSource) -> SourceLabels:
         for version in _versions(connection, source.name, reading="review")
     }
     last = _last_verdicts(connection, source.name, reading="review")
+    returned = {verdict for verdict, said in outcomes(connection).items() if said == "returned"}
     parents = _parents(connection)
     labels: dict[Key, SourceLabel] = {}
     left_out: dict[Key, LeftOut] = {}
     for key in sorted(versions.keys() | last.keys()):
-        why = _why_left_out(last.get(key))
-        if why is not None:
-            left_out[key] = why
+        version, given = versions.get(key), last.get(key)
+        why = _why_left_out(version, given, returned)
+        if version is None or why is not None:
+            left_out[key] = why or LeftOut.LINKED
             continue
-        version = versions[key]
         labels[key] = SourceLabel(
             mask=version.mask,
             origin="edit",
@@ -232,10 +241,22 @@ def _review_labels(connection: Connection, source: LabelSource) -> SourceLabels:
     return SourceLabels(source, labels, left_out)
 
 
-def _why_left_out(verdict: str | None) -> LeftOut | None:
-    if verdict is None:
+def _why_left_out(
+    version: LabelVersion | None, given: _Given | None, returned: Collection[str]
+) -> LeftOut | None:
+    """Return why a review's newest version is not compared; a return covers what it changed along.
+
+    Args:
+        version: The reader's newest of the structure.
+        given: The reader's last verdict on it.
+        returned: Verdicts that a second reader returned.
+    """
+    made_by = {given and given.verdict_id, version and version.verdict_id}
+    if made_by & set(returned):
+        return LeftOut.RETURNED
+    if given is None:
         return LeftOut.LINKED
-    return {"reject": LeftOut.REJECTED, "defer": LeftOut.DEFERRED}.get(verdict)
+    return {"reject": LeftOut.REJECTED, "defer": LeftOut.DEFERRED}.get(given.verdict)
 
 
 def _independent_labels(connection: Connection, source: LabelSource) -> SourceLabels:
@@ -258,8 +279,8 @@ def _independent_labels(connection: Connection, source: LabelSource) -> SourceLa
             )
     left_out = {
         key: LeftOut.DEFERRED
-        for key, verdict in _last_verdicts(connection, source.name, reading="independent").items()
-        if verdict == "defer" and len(readings.get(key, [])) == source.reading - 1
+        for key, given in _last_verdicts(connection, source.name, reading="independent").items()
+        if given.verdict == "defer" and len(readings.get(key, [])) == source.reading - 1
     }
     return SourceLabels(source, labels, left_out)
 
@@ -287,14 +308,14 @@ def _versions(connection: Connection, reader: str, *, reading: str) -> list[Labe
     return [version for version in found if version.reading == reading]
 
 
-def _last_verdicts(connection: Connection, reader: str, *, reading: str) -> dict[Key, str]:
+def _last_verdicts(connection: Connection, reader: str, *, reading: str) -> dict[Key, _Given]:
     rows = connection.execute(
-        """SELECT case_id, structure, verdict FROM verdicts
+        """SELECT case_id, structure, verdict_id, verdict FROM verdicts
            WHERE reader = $reader AND reading = $reading
            QUALIFY row_number() OVER (PARTITION BY case_id, structure ORDER BY seq DESC) = 1""",
         {"reader": reader, "reading": reading},
     ).fetchall()
-    return {(case_id, structure): verdict for case_id, structure, verdict in rows}
+    return {(case_id, structure): _Given(*given) for case_id, structure, *given in rows}
 
 
 def _parents(connection: Connection) -> dict[str, str | None]:
@@ -323,7 +344,10 @@ WITH voted AS (
            CASE WHEN reading = 'independent' THEN row_number()
                 OVER (PARTITION BY source, reading, case_id, structure ORDER BY seq)
            ELSE 0 END AS reading
-    FROM label_versions WHERE NOT linked AND reading <> 'check'
+    FROM label_versions v
+    ANTI JOIN (SELECT verdict_id FROM current_decisions WHERE outcome = 'returned') r
+      ON r.verdict_id = v.verdict_id
+    WHERE NOT linked AND reading <> 'check'
 ), found AS (
     SELECT 0 AS place, 'committee' AS kind, '' AS name, 0 AS reading, case_id, structure
     FROM voted WHERE member = '{CONSENSUS}'

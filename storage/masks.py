@@ -131,7 +131,7 @@ def decode_crop(source: bytes | Path, box: Box, grid: Grid) -> npt.NDArray[np.ui
 
 def _encode(crop_ras: npt.NDArray[np.generic], box_ras: Box, grid: Grid) -> EncodedMask:
     _check_box(crop_ras.shape, box_ras, grid)
-    bounds = _bounds(crop_ras)
+    bounds = bounds_of(crop_ras)
     if bounds is None:
         return EncodedMask(data=None, box=None, voxels=0)
     content = crop_ras[box_slices(bounds)]
@@ -148,6 +148,17 @@ def _encode(crop_ras: npt.NDArray[np.generic], box_ras: Box, grid: Grid) -> Enco
     buffer = io.BytesIO()
     write_uint8_nifti(buffer, grid.array_from_ras(padded_ras), crop_grid(grid, box))
     return EncodedMask(data=buffer.getvalue(), box=box, voxels=int(np.count_nonzero(content)))
+
+
+def bounds_of(array: npt.NDArray[np.generic]) -> Box | None:
+    """Return the box of the voxels that are not 0; None when there are none."""
+    along_i = np.flatnonzero(array.any(axis=(1, 2)))
+    if len(along_i) == 0:
+        return None
+    plane = np.logical_or.reduce(array[along_i[0] : along_i[-1] + 1], axis=0)
+    along_j, along_k = (np.flatnonzero(plane.any(axis=axis)) for axis in (1, 0))
+    i, j, k = ((int(a[0]), int(a[-1]) + 1) for a in (along_i, along_j, along_k))
+    return (i, j, k)
 
 
 def crop_grid(grid: Grid, box: Box) -> Grid:
@@ -189,17 +200,6 @@ def _check_box(shape: tuple[int, ...], box_ras: Box, grid: Grid) -> None:
             f"a crop must fill its box inside the volume {grid.ras_shape}, got shape {shape} and "
             f"box {box_ras}"
         )
-
-
-def _bounds(array: npt.NDArray[np.generic]) -> Box | None:
-    """Return the box of the voxels that are not 0; None when there are none."""
-    along_i = np.flatnonzero(array.any(axis=(1, 2)))
-    if len(along_i) == 0:
-        return None
-    plane = np.logical_or.reduce(array[along_i[0] : along_i[-1] + 1], axis=0)
-    along_j, along_k = (np.flatnonzero(plane.any(axis=axis)) for axis in (1, 0))
-    i, j, k = ((int(a[0]), int(a[-1]) + 1) for a in (along_i, along_j, along_k))
-    return (i, j, k)
 
 
 def _unpack(data: bytes, shape: tuple[int, int, int], name: str) -> npt.NDArray[np.uint8]:

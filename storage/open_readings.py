@@ -14,7 +14,7 @@ Connection = duckdb.DuckDBPyConnection
 
 UNREAD = """
     unread AS (
-        SELECT a.case_id, a.structure, a.assigned_at FROM (
+        SELECT a.case_id, a.structure, a.assigned_at, coalesce(v.given, 0) AS given FROM (
             SELECT case_id, structure, count(*) AS assigned, min(recorded_at) AS assigned_at
             FROM assignments WHERE reader = $reader GROUP BY case_id, structure
         ) a
@@ -31,11 +31,16 @@ UNREAD = """
 
 @dataclass(frozen=True, slots=True)
 class OpenReading:
-    """One structure of one case that waits to be read; it holds nothing that a model said."""
+    """One structure of one case that waits to be read; it holds nothing that a model said.
+
+    Attributes:
+        number: Readings of it that this reader gave before, so that a second one starts anew.
+    """
 
     case_id: str
     structure: str
     assigned_at: datetime
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ def open_readings(
     """
     check_allowed(connection, reader, Action.READ)
     rows = connection.execute(
-        f"WITH {UNREAD} SELECT case_id, structure, assigned_at FROM unread "  # noqa: S608 literals of storage
+        f"WITH {UNREAD} SELECT case_id, structure, assigned_at, given FROM unread "  # noqa: S608 literals of storage
         "ORDER BY md5(concat_ws('/', $reader, case_id, structure))",
         {"reader": reader},
     ).fetchall()

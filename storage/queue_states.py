@@ -6,7 +6,7 @@ from datetime import datetime
 
 import duckdb
 
-from storage.blind_items import OPEN_BLIND, RESERVED_DAYS
+from storage.blind_items import OPEN_BLIND, RESERVED
 from storage.open_readings import UNREAD
 from storage.roles import registered_roles
 
@@ -37,11 +37,7 @@ _FACTS = f"""
         SELECT DISTINCT case_id, structure FROM verdicts
         WHERE reading IN ('review', 'check') AND verdict = 'defer' AND reader = $reader
     ),
-    reserved AS (
-        SELECT case_id, structure, min(reader) AS reader FROM open_blind
-        WHERE reader <> $reader AND recorded_at > $now - INTERVAL {RESERVED_DAYS} DAY
-        GROUP BY case_id, structure
-    ),
+    {RESERVED},
     checked AS (
         SELECT case_id, structure, last(verdict ORDER BY seq) AS verdict FROM verdicts
         WHERE reading = 'check' AND verdict <> 'defer' AND reader = $reader

@@ -11,7 +11,7 @@ import duckdb
 
 from configs.errors import ConflictError, UsageError
 from configs.taxonomy import load_taxonomy
-from storage.blind_items import known_check
+from storage.blind_items import check_not_reserved, known_check
 from storage.canonical_json import JsonObject
 from storage.claims import check_claim, drop_claim
 from storage.label_projection import version_id
@@ -141,8 +141,9 @@ def give_verdict(store: Store, verdict: Verdict, *, now: datetime) -> GivenVerdi
 
     Raises:
         AccessError: The reader's role does not allow it.
-        ConflictError: The claim is missing, expired or another reader's; or a base version, the
-            structure's or a neighbour's, is not the newest any more. Nothing is written.
+        ConflictError: The claim is missing, expired or another reader's; the item is kept for
+            another reader who is to judge it blind; or a base version, the structure's or a
+            neighbour's, is not the newest any more. Nothing is written.
         UsageError: Structure, case or assignment is unknown.
     """
     (given,) = give_verdicts(store, [verdict], now=now)
@@ -220,6 +221,7 @@ def _given(connection: Connection, verdict: Verdict) -> GivenVerdict | None:
 def _reviewed(connection: Connection, verdict: Verdict, now: datetime) -> list[JsonObject]:
     """Return the versions that a review makes, after checking claim and bases."""
     case_id, structure = verdict.case_id, verdict.structure
+    check_not_reserved(connection, case_id, structure, reader=verdict.reader, now=now)
     check_claim(connection, case_id, structure, reader=verdict.reader, now=now)
     current = _checked_base(connection, case_id, structure, verdict.base_version)
     for name, linked in verdict.linked.items():

@@ -8,9 +8,10 @@ import secrets
 import shutil
 import signal
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,53 +119,60 @@ class AnnotatedWorkspace:
 
 
 @pytest.fixture(scope="session")
-def annotated_templates() -> dict[tuple[int, bytes], AnnotatedWorkspace]:
-    """What ``make_annotated`` copies, by cases and affine; made when first wanted."""
-    return {}
-
-
-@pytest.fixture
-def make_annotated(
-    tmp_path: Path,
+def annotated_in(
     tmp_path_factory: pytest.TempPathFactory,
-    annotated_templates: dict[tuple[int, bytes], AnnotatedWorkspace],
     small_ct: npt.NDArray[np.int16],
     small_affine: npt.NDArray[np.float64],
 ) -> Callable[..., AnnotatedWorkspace]:
-    """A maker of ``AnnotatedWorkspace``: ``make_annotated(cases=2, affine=None, own_cts=False)``.
-
-    Workspaces of a kind are copies of one and read the same CTs; a test that moves or changes a CT
-    wants ``own_cts``, which lie in ``cts`` of its folder.
-    """
+    """What ``make_annotated`` is for one test: the same, with the folder as first argument."""
+    templates: dict[bytes, AnnotatedWorkspace] = {}
 
     def make(
-        *, cases: int = 1, affine: npt.NDArray[np.float64] | None = None, own_cts: bool = False
+        where: Path,
+        *,
+        cases: int = 1,
+        affine: npt.NDArray[np.float64] | None = None,
+        affines: Sequence[npt.NDArray[np.float64]] = (),
+        own_cts: bool = False,
     ) -> AnnotatedWorkspace:
-        affine = small_affine if affine is None else affine
+        wanted = np.array(affines or [small_affine if affine is None else affine] * cases, float)
         if own_cts:
-            return _annotated(tmp_path, small_ct, affine, cases)
-        key = (cases, np.asarray(affine, np.float64).tobytes())
-        if key not in annotated_templates:
-            folder = tmp_path_factory.mktemp("annotated")
-            annotated_templates[key] = _annotated(folder, small_ct, affine, cases)
-        template = annotated_templates[key]
-        root = template.store.workspace.root
-        return replace(template, store=Store.open(shutil.copytree(root, tmp_path / root.name)))
+            return _annotated(where, small_ct, wanted)
+        key = wanted.tobytes()
+        if key not in templates:
+            templates[key] = _annotated(tmp_path_factory.mktemp("annotated"), small_ct, wanted)
+        root = templates[key].store.workspace.root
+        return replace(templates[key], store=Store.open(shutil.copytree(root, where / root.name)))
 
     return make
 
 
+@pytest.fixture
+def make_annotated(
+    tmp_path: Path, annotated_in: Callable[..., AnnotatedWorkspace]
+) -> Callable[..., AnnotatedWorkspace]:
+    """A maker of ``AnnotatedWorkspace``: ``make_annotated(cases=2, affine=None, own_cts=False)``.
+
+    ``affines`` gives each case one of its own instead. Workspaces of a kind are copies of one and
+    read the same CTs; a test that moves or changes a CT wants ``own_cts``, which lie in ``cts`` of
+    its folder.
+    """
+    return partial(annotated_in, tmp_path)
+
+
 def _annotated(
-    where: Path, ct: npt.NDArray[np.int16], affine: npt.NDArray[np.float64], cases: int
+    where: Path, ct: npt.NDArray[np.int16], affines: npt.NDArray[np.float64]
 ) -> AnnotatedWorkspace:
     store = init(where / "annotated workspace")
     folder = where / "cts"
     folder.mkdir()
-    for number in range(cases):
+    for number, affine in enumerate(affines):
         # Another offset of the noise a case: no two scans are alike.
         voxels = np.roll(ct, number, axis=2) + np.int16(7 * number)
         nibabel.save(nibabel.Nifti1Image(voxels, affine), folder / f"scan {number}.nii.gz")
     taken = intake(store, [folder])
+    # Whoever wants blocks of a CT sees them being made.
+    shutil.rmtree(store.workspace.regions_path, ignore_errors=True)
     case_ids = tuple(file.case_id for file in taken.taken)
     made = AnnotatedWorkspace(store, case_ids, "k-000000000001")
     for file in taken.taken:

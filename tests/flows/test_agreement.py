@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import datetime
 
 import nibabel
 import numpy as np
@@ -19,10 +20,12 @@ from flows.agreement_tables import print_agreement
 from flows.export import ExportOptions, export
 from flows.import_labels import import_labels
 from flows.intake import intake
+from storage.approvals import Decision, decide
 from storage.cases import all_cases
 from storage.csv_cells import inert
 from storage.grid import Grid
 from storage.predictions import Manifest, StoredMask, close_case
+from storage.readers import Actor
 from storage.splits import freeze_roles
 
 
@@ -247,6 +250,23 @@ def test_sources_without_a_common_case_say_what_each_has(made, readings):
 
     assert f"reader:anna/independent has liver (1) in {first}" in str(error.value)
     assert f"reader:ben/independent has spleen (1) in {second}" in str(error.value)
+
+
+def test_returned_review_is_in_no_figure_and_the_report_says_so(made, readings, capsys):
+    first, second = made.case_ids
+    returned = readings.review(first, "liver", "accept")
+    readings.review(second, "liver", "accept")
+    comment = Decision(
+        verdict_id=returned.verdict_id, outcome="returned", by=Actor("ben"), comment="cut off"
+    )
+    decide(made.store, comment, now=datetime(2026, 1, 5))
+
+    pair = compare(made, "committee", "reader:anna")
+    print_agreement([pair])
+
+    assert figures(pair) == {("edit_dsc", "liver"): (1, 1.0)}
+    assert [(one.case_id, one.source) for one in pair.excluded] == [(first, "reader:anna")]
+    assert "returned by a second" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

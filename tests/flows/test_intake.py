@@ -2,9 +2,13 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError, Reason, SomeCasesFailedError, UsageError
+from configs.settings import load_settings
 from flows.intake import intake
+from flows.reports import print_intake
 from flows.status import status
+from storage.case_image import load_case
 from storage.cases import Registration, all_cases
+from storage.ct_blocks import CtBlocks
 from storage.store import Store
 from storage.verify import verify
 
@@ -165,3 +169,45 @@ def test_pattern_over_the_path_names_the_patient(store, write_ct, tmp_path):
     intake(Store.open(store.workspace.root, settings), [tmp_path / "P7"])
 
     assert len({case.patient_id for case in cases_of(store)}) == 1
+
+
+def regions(store, **review):
+    settings = load_settings(store.workspace.settings_path, {"review": review}).settings
+    return Store.open(store.workspace.root, settings)
+
+
+def test_cts_are_laid_in_blocks_while_there_is_room(empty_store, write_ct, tmp_path, capsys):
+    for seed in (1, 2):
+        write_ct(tmp_path / "cts" / f"{seed}.nii.gz", seed=seed)
+
+    summary = intake(regions(empty_store, region_cache_gb=1e-9), [tmp_path / "cts" / "1.nii.gz"])
+    assert (summary.blocks.cts, summary.blocks.left) == (0, 1)
+    summary = intake(empty_store, [tmp_path / "cts"])
+    print_intake(summary)
+
+    (*files,) = empty_store.workspace.regions_path.iterdir()
+    case = cases_of(empty_store)[0]
+    ct = load_case(case, empty_store.settings.intake)
+    box = tuple((0, length) for length in ct.grid.ras_shape)
+    kept = CtBlocks.open(empty_store.workspace.regions_path / f"{case.content_id}.blocks")
+    np.testing.assert_array_equal(kept.region(box), ct.hu_ras)
+    assert (summary.blocks.cts, summary.blocks.left) == (2, 0)
+    assert summary.blocks.total_bytes == sum(path.stat().st_size for path in files)
+    assert "laid in blocks for the editor: 2 CTs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_blocks_that_are_not_wanted_or_cannot_be_written_hinder_no_intake(
+    empty_store, write_ct, tmp_path, is_wanted
+):
+    write_ct(tmp_path / "cts" / "a.nii.gz", seed=1)
+    cache = empty_store.workspace.regions_path.parent
+    if is_wanted:
+        cache.write_text("in the way")
+
+    store = regions(empty_store, blocks_at_intake=is_wanted)
+    summary = intake(store, [tmp_path / "cts"])
+
+    assert summary.count(Registration.NEW) == 1
+    assert (summary.refused, summary.blocks.cts) == ((), 0)
+    assert not empty_store.workspace.regions_path.exists()

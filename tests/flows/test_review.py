@@ -13,7 +13,8 @@ import pytest
 import review_app
 from configs.errors import UsageError
 from flows.init import init
-from flows.review import review
+from flows.review import _check_store, review
+from storage.assignments import assign_readings
 from storage.store import Store
 
 PROBE = """
@@ -50,6 +51,18 @@ def test_review_needs_a_reader(tmp_path):
 def test_review_needs_a_queue(tmp_path):
     with pytest.raises(UsageError, match="run `atlasloop annotate` first"):
         start(with_settings(init(tmp_path / "w"), reader="anna"))
+
+
+def test_review_without_a_queue_serves_who_has_a_reading(make_annotated):
+    made = make_annotated()
+    with made.store.transaction() as transaction:
+        transaction.connection.execute("DELETE FROM queue_snapshots")
+    assign_readings(made.store, reader="anna", case_ids=made.case_ids, structures=["liver"])
+
+    _check_store(made.store, "anna")
+
+    with pytest.raises(UsageError, match="assigned to bert"):
+        _check_store(made.store, "bert")
 
 
 def test_busy_port_is_named(make_annotated):

@@ -198,7 +198,7 @@ def test_file_that_could_not_be_read_is_tried_again_after_a_day(
     fault = module.CaseError(Reason.UNREADABLE, "the disk does not answer")
     pass_time(monkeypatch, seconds=61)
 
-    def fail(*_):
+    def fail(*_, **_named):
         raise fault
 
     with monkeypatch.context() as broken:

@@ -29,11 +29,12 @@ def test_two_boxes_by_hand():
 def test_slice_with_most_difference_is_named_whichever_way_it_differs():
     first = box((0, 6), (0, 6), (0, 5))
     second = first.copy()
-    second[0, 0, 1] = False
-    second[0:2, 0, 3] = False
+    second[0, 5, 1] = False
+    second[2, 4, 3] = False
+    second[2, 5, 3] = False
 
-    assert mask_difference(first, second, SPACING_MM).most_changed == 3
-    assert mask_difference(second, first, SPACING_MM).most_changed == 3
+    assert mask_difference(first, second, SPACING_MM).most_changed == (2, 5, 3)
+    assert mask_difference(second, first, SPACING_MM).most_changed == (2, 5, 3)
 
 
 def test_equal_masks_differ_in_no_slice():

@@ -7,10 +7,12 @@ import os
 import secrets
 import shutil
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
@@ -19,6 +21,7 @@ from scipy import ndimage
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from benchmarks.chromium import CHROMIUM, chromium
 from configs.taxonomy import load_taxonomy
 from flows.init import init
 from flows.intake import intake
@@ -46,8 +49,10 @@ from storage.queue import QueueEntry, write_queue
 from storage.review_case import read_case
 from storage.store import Store
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser as Chromium
+
 COMMITTEE = "k-000000000001"
-CHROMIUM = Path(os.environ.get("ATLASLOOP_CHROMIUM", "/usr/bin/chromium"))
 
 # TotalSegmentator v2 value -> our structure.
 LABELS = {
@@ -87,8 +92,8 @@ def open_in_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Path:
-    """The browser; skips without it, or fails where ATLASLOOP_REQUIRE names browser."""
+def needs_chromium() -> None:
+    """Skips without Chromium, or fails where ATLASLOOP_REQUIRE names browser."""
     missing = None if CHROMIUM.exists() else f"needs Chromium at {CHROMIUM}"
     try:
         import playwright.sync_api  # noqa: F401 looked for, not used
@@ -98,7 +103,17 @@ def chromium() -> Path:
         pytest.fail(f"{missing}, since ATLASLOOP_REQUIRE names browser")
     if missing:
         pytest.skip(missing)
-    return CHROMIUM
+
+
+@pytest.fixture(scope="module")
+def browser(needs_chromium: None) -> Iterator[Chromium]:
+    """One headless Chromium for all tests of a file; a test makes contexts or pages of its own.
+
+    No longer: while it is there, its event loop runs in this thread, and no other may.
+    """
+    del needs_chromium
+    with chromium() as opened:
+        yield opened
 
 
 def make_real_review(root: Path, data: Path) -> Store:

@@ -2,20 +2,17 @@
 
 import asyncio
 import gzip
-from pathlib import Path
 
 import pytest
 from starlette.requests import Request
-from streamlit.testing.v1 import AppTest
 
-import review_app
 from review_app import case_images, downloads, session
 from review_app.mask_editor import component
 from storage.assignments import assign_readings
 from storage.blind_items import BlindBatch, BlindItem, assign_blind
 from storage.queue import QueueEntry, write_queue
+from tests.review_app.app_script import run
 
-MAIN = Path(review_app.__file__).with_name("main.py")
 REASON, MEMBER, SOURCE, DATASET = "canary reason", "canary-member", "canary-reader", "canaryset"
 RISK, POSITION = 0.4217, 4711
 CANARIES = (REASON, MEMBER, SOURCE, DATASET, "0.42", "4711", "scan 0", "scan 1", "consensus")
@@ -63,12 +60,8 @@ def assign(made, arm):
     assign_blind(made.store, BlindBatch(reader="anna", items=(item,), frame=3, seed=0))
 
 
-def run(**parameters):
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    for name, value in parameters.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
+def run_quietly(**parameters):
+    app = run(**parameters)
     assert not app.error
     return app
 
@@ -106,7 +99,7 @@ def found(text):
 
 
 def open_case(made):
-    return run(view="case", case=made.case_ids[0], structure="liver")
+    return run_quietly(view="case", case=made.case_ids[0], structure="liver")
 
 
 def press(app, key):
@@ -115,7 +108,7 @@ def press(app, key):
 
 
 def test_the_search_finds_what_a_page_tells_of_an_item_that_is_not_blind(made):
-    told = {*found(sent(run())), *found(sent(open_case(made)))}
+    told = {*found(sent(run_quietly())), *found(sent(open_case(made)))}
 
     assert told >= {REASON, MEMBER, DATASET, "0.42", "consensus"}
 
@@ -125,7 +118,7 @@ def test_no_page_and_no_file_tells_of_a_blind_item_before_the_verdict(made, make
     make_readings(made).review(made.case_ids[0], "liver", "reject", reader=SOURCE)
     assign(made, arm)
 
-    queue, case = run(), open_case(made)
+    queue, case = run_quietly(), open_case(made)
 
     press(case, f"correct-{made.case_ids[0]}-liver")
     assert downloads.GRANTS._grants
@@ -155,7 +148,7 @@ def test_after_the_verdict_the_queue_tells_why(made, arm):
     app = open_case(made)
     press(app, f"accept-{made.case_ids[0]}-liver")
 
-    queue = run()
+    queue = run_quietly()
     queue.get("button_group")[0].set_value(["open", "mine", "done"]).run()
 
     assert REASON in sent(queue)
@@ -165,7 +158,7 @@ def test_after_the_verdict_the_queue_tells_why(made, arm):
 def test_no_filter_draws_a_blind_item_out(made):
     assign(made, "audit")
     key = f"open-{made.case_ids[0]}-liver"
-    queue = run()
+    queue = run_quietly()
     assert key in [button.key for button in queue.button]
 
     queue.number_input(key="filter-risk").set_value(0.1).run()
@@ -180,7 +173,7 @@ def test_an_independent_reading_is_told_nothing(made, make_readings):
     make_readings(made).review(made.case_ids[0], "liver", "accept", reader=SOURCE)
     assign_readings(made.store, reader="anna", case_ids=made.case_ids, structures=["liver"])
 
-    page = run(view="readings")
+    page = run_quietly(view="readings")
 
     assert len(downloads.GRANTS._grants) == 2
     told = sent(page)
@@ -195,7 +188,7 @@ def test_the_order_of_readings_says_nothing_of_their_assignment(made):
             transaction.connection.execute("DELETE FROM assignments")
         for case_id in case_ids:
             assign_readings(made.store, reader="anna", case_ids=[case_id], structures=["liver"])
-        keys = [button.key for button in run(view="readings").button]
+        keys = [button.key for button in run_quietly(view="readings").button]
         orders.append([key for key in keys if (key or "").startswith("reading-c-")])
 
     assert orders[0] == orders[1]

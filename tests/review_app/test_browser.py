@@ -3,11 +3,7 @@
 import gzip
 import io
 import json
-import os
 import re
-import signal
-import socket
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -19,6 +15,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from benchmarks.chromium import WINDOW
+from benchmarks.review_server import ReviewServer
 from review_app.session import utc_now
 from storage.assignments import assign_readings
 from storage.claims import claim_items
@@ -32,63 +30,25 @@ from storage.verify import verify
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
 PATIENCE_MS = 60_000
 # Values of the example's own label file.
 TOTALSEGMENTATOR = {"gall_bladder": 4, "liver": 5, "colon": 20}
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+@pytest.fixture
+def app(real_store, needs_chromium):
+    """The command line's own app on a copy of the real workspace."""
+    with ReviewServer(real_store.workspace.root) as started:
+        yield started
 
 
 @pytest.fixture
-def app(real_store, chromium):
-    """The command line's own app on a copy of the real workspace; yields process and address."""
-    port = free_port()
-    command = [sys.executable, "-m", "flows.cli", "review", "--no-browser", "--reader", "anna"]
-    command += ["--port", str(port), "-w", str(real_store.workspace.root)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    for line in child.stdout:
-        if "review app for anna" in line:
-            break
-    yield child, f"http://127.0.0.1:{port}"
-    if child.poll() is None:
-        child.send_signal(signal.SIGTERM)
-        child.wait(30)
-    child.stdout.close()
-
-
-@pytest.fixture
-def page(app, chromium, tmp_path):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path / "profile",
-            executable_path=chromium,
-            headless=True,
-            args=FLAGS,
-            viewport={"width": 1280, "height": 800},
-            accept_downloads=True,
-        )
+def page(app, browser):
+    with browser.new_context(viewport=WINDOW, accept_downloads=True) as context:
         context.set_default_timeout(PATIENCE_MS)
-        opened = context.pages[0]
-        opened.goto(app[1])
+        opened = context.new_page()
+        opened.goto(app.url)
         yield opened
-        context.close()
 
 
 def open_first(page):
@@ -206,8 +166,8 @@ def test_uploaded_correction_is_a_new_version_of_the_downloaded_region(page, app
     case_id, _ = shown_item(page)
     page.keyboard.press("e")
     page.locator(".links a").first.wait_for()
-    mask = image(fetched(app[1], links(page)["mask of the region"]))
-    ct = image(fetched(app[1], links(page)["CT of the region"]))
+    mask = image(fetched(app.url, links(page)["mask of the region"]))
+    ct = image(fetched(app.url, links(page)["CT of the region"]))
     assert mask.shape == ct.shape
     np.testing.assert_array_equal(mask.affine, ct.affine)
     voxels = np.asarray(mask.dataobj).copy()
@@ -239,7 +199,7 @@ def test_uploaded_correction_takes_what_it_shares_from_the_chosen_neighbour(page
     open_item(page, case_id, "gall_bladder")
     page.keyboard.press("e")
     page.locator(".links a").first.wait_for()
-    region = image(fetched(app[1], links(page)["mask of the region"]))
+    region = image(fetched(app.url, links(page)["mask of the region"]))
     drawn = ndimage.binary_dilation(np.asarray(region.dataobj) > 0)
     corrected = ndimage.binary_dilation(before["gall_bladder"])
     assert drawn.sum() == corrected.sum()
@@ -292,7 +252,7 @@ def test_independent_reading_is_drawn_from_nothing_and_stored_apart(page, app, r
     assign_readings(real_store, reader="anna", case_ids=[case_id], structures=["liver"])
     open_readings(page)
     assert page.locator("h2.item").inner_text() == "Liver"
-    empty = image(fetched(app[1], links(page)["empty mask on its grid"]))
+    empty = image(fetched(app.url, links(page)["empty mask on its grid"]))
     assert empty.shape == labels.shape
     assert not np.asarray(empty.dataobj).any()
     drawn = np.zeros(empty.shape, np.uint8)
@@ -339,7 +299,7 @@ def test_unfit_uploads_are_refused_and_nothing_is_written(page, app, real_store)
     open_first(page)
     page.keyboard.press("e")
     page.locator(".links a").first.wait_for()
-    mask = image(fetched(app[1], links(page)["mask of the region"]))
+    mask = image(fetched(app.url, links(page)["mask of the region"]))
     before = sorted(real_store.objects.digests())
 
     for number, (change, words) in enumerate(UNFIT):
@@ -416,7 +376,7 @@ def test_pages_and_addresses_hold_no_path_and_refuse_strangers(page, app, real_s
     path = links(page)["mask of the region"]
     assert len(path.rsplit("/", 1)[1]) == 32
     for changed, code in ((path[:-4] + "aaaa", 404), (path, 403)):
-        request = urllib.request.Request(app[1] + changed)
+        request = urllib.request.Request(app.url + changed)
         if code == 403:
             request.add_header("Origin", "http://elsewhere.example")
         with pytest.raises(urllib.error.HTTPError) as caught:
@@ -430,23 +390,16 @@ def test_killed_app_keeps_every_acknowledged_verdict_and_maps_no_torch(page, app
     open_first(page)
     page.keyboard.press("a")
     page.get_by_text("Aorta accepted.").wait_for()
-    server = child_of(app[0].pid)
-    assert "libtorch" not in Path(f"/proc/{server}/maps").read_text()
+    assert "libtorch" not in Path(f"/proc/{app.serving_pid}/maps").read_text()
 
-    os.kill(server, signal.SIGKILL)
-    assert app[0].wait(60) == 1
+    app.kill()
+    assert app.child.returncode == 1
 
     assert rows(real_store) == (1, 1)
     assert verify(real_store).findings == ()
     real_store.workspace.database_path.unlink()
     rebuild(real_store)
     assert rows(real_store) == (1, 1)
-
-
-def child_of(pid):
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    assert len(listed) == 1
-    return int(listed[0])
 
 
 def claim(store, case_id, reader, now):

@@ -1,12 +1,7 @@
-from pathlib import Path
-
 import pytest
-from streamlit.testing.v1 import AppTest
 
-import review_app
 from review_app import session
-
-MAIN = Path(review_app.__file__).with_name("main.py")
+from tests.review_app.app_script import run
 
 
 @pytest.fixture
@@ -19,11 +14,8 @@ def made(make_annotated, monkeypatch):
     session.desk.cache_clear()
 
 
-def run():
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    app.query_params["view"] = "dashboard"
-    app.run()
-    assert not app.exception
+def run_dashboard():
+    app = run(view="dashboard")
     assert not app.error
     return app
 
@@ -35,7 +27,7 @@ def metrics(app):
 def test_few_data_are_called_few(made, make_readings):
     make_readings(made).review(made.case_ids[0], "liver", "accept")
 
-    app = run()
+    app = run_dashboard()
 
     assert metrics(app) == {
         "Judged": "1 of 6",
@@ -52,7 +44,7 @@ def test_figures_follow_from_the_recorded_times(made, make_readings):
         for structure in ("liver", "stomach"):
             readings.review(made.case_ids[0], structure, "accept")
 
-    shown = metrics(run())
+    shown = metrics(run_dashboard())
 
     # Ten verdicts of five seconds each; four items are left.
     assert shown["Judged"] == "2 of 6"
@@ -66,7 +58,7 @@ def test_agreement_is_worked_out_when_it_is_asked_for(made, make_readings):
     for reader in ("anna", "bert"):
         readings.read(made.case_ids[0], "liver", "absent", reader=reader)
 
-    app = run()
+    app = run_dashboard()
     before = len(app.dataframe)
     app.button(key="compare-readers").click().run()
 

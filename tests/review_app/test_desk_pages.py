@@ -1,13 +1,10 @@
 """Roles and approval on the pages, without a browser."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from starlette.requests import Request
-from streamlit.testing.v1 import AppTest
 
-import review_app
 from review_app import queue_page, session
 from review_app.downloads import GRANTS, send_file
 from review_app.session import utc_now
@@ -17,8 +14,7 @@ from storage.readers import Actor
 from storage.review_case import read_case
 from storage.roles import Role
 from storage.store import Store
-
-MAIN = Path(review_app.__file__).with_name("main.py")
+from tests.review_app.app_script import keys, press, run, texts
 
 
 @pytest.fixture
@@ -35,28 +31,6 @@ def made(make_annotated, monkeypatch):
 @pytest.fixture
 def readings(made, make_readings):
     return make_readings(made)
-
-
-def run(**parameters):
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    for name, value in parameters.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    return app
-
-
-def press(app, key):
-    app.button(key=key).click().run()
-    assert not app.exception
-
-
-def texts(app):
-    return " ".join(one.value for one in [*app.get("html"), *app.info, *app.error])
-
-
-def keys(app, prefix=""):
-    return [button.key for button in app.button if button.key.startswith(prefix)]
 
 
 def given(made, case=0, structure="liver", reader="ben"):
@@ -98,6 +72,47 @@ def test_queue_page_still_reads_the_database_once(made, readings, monkeypatch):
     app.toggle(key="show-to-approve").set_value(True).run()
 
     assert len(opened) == 2
+
+
+def test_reviewer_pages_through_all_that_waits_and_back_to_what_is_left(
+    made, readings, monkeypatch
+):
+    monkeypatch.setenv("ATLASLOOP_REVIEW__PAGE_SIZE", "2")
+    waiting = [(case_id, name) for case_id in made.case_ids for name in ("liver", "spleen")][:3]
+    for case_id, name in waiting:
+        readings.review(case_id, name, "accept")
+    app = run()
+    app.toggle(key="show-to-approve").set_value(True).run()
+    shown = [f"approve-{case_id}-{name}" for case_id, name in waiting]
+    assert keys(app, "approve-") == shown[:2]
+    assert "1 to 2 of 3" in texts(app)
+
+    press(app, "waiting-next")
+    assert keys(app, "approve-") == shown[2:]
+    assert app.button(key="waiting-next").disabled
+
+    with made.store.read() as connection:
+        last = connection.execute("SELECT verdict_id FROM verdicts ORDER BY seq DESC").fetchone()
+    said = Decision(verdict_id=last[0], outcome="approved", by=Actor("cleo"))
+    decide(made.store, said, now=utc_now())
+    app.run()
+    assert keys(app, "approve-") == shown[:2]
+
+
+def test_approve_and_return_have_keys_beside_the_pictures_and_none_in_the_editor(
+    made, readings, monkeypatch
+):
+    readings.review(made.case_ids[0], "liver", "accept")
+    monkeypatch.setenv("ATLASLOOP_REVIEW__KEYS__APPROVE", "k")
+    item = {"view": "case", "case": made.case_ids[0], "structure": "liver"}
+    names = [f"{outcome}-{made.case_ids[0]}-liver" for outcome in ("approved", "returned")]
+
+    app = run(**item)
+    assert [app.button(key=name).proto.shortcut for name in names] == ["k", "t"]
+
+    press(app, "reopen")
+    press(app, f"correct-{made.case_ids[0]}-liver")
+    assert [app.button(key=name).proto.shortcut for name in names] == ["", ""]
 
 
 def test_return_without_a_comment_writes_nothing_and_says_so(made, readings):

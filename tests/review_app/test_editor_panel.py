@@ -2,14 +2,11 @@
 
 import json
 from datetime import timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import ndimage
-from streamlit.testing.v1 import AppTest
 
-import review_app
 from review_app import case_images, editor_panel, session
 from review_app.mask_editor import component
 from review_app.open_documents import DOCUMENTS
@@ -19,8 +16,7 @@ from storage.claims import claim_items
 from storage.label_masks import read_label
 from storage.labels import base_of
 from storage.verify import verify
-
-MAIN = Path(review_app.__file__).with_name("main.py")
+from tests.review_app.app_script import again, press, run_case
 
 
 class Page:
@@ -76,27 +72,8 @@ def made(make_annotated, monkeypatch):
     session.desk.cache_clear()
 
 
-def run(made, structure="liver", **parameters):
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    parameters = {"view": "case", "case": made.case_ids[0], "structure": structure, **parameters}
-    for name, value in parameters.items():
-        app.query_params[name] = value
-    return again(app)
-
-
-def again(app):
-    app.run()
-    assert not app.exception
-    return app
-
-
-def press(app, key):
-    app.button(key=key).click().run()
-    assert not app.exception
-
-
 def edit(made, page, structure="liver"):
-    app = run(made, structure)
+    app = run_case(made, structure)
     press(app, f"correct-{made.case_ids[0]}-{structure}")
     return app
 
@@ -126,7 +103,7 @@ def away_from_stomach(mask):
 
 
 def test_correct_opens_the_editor_in_the_place_of_the_pictures(made, page):
-    app = run(made)
+    app = run_case(made)
     assert page.urls == []
     assert len(app.slider) == 3
 
@@ -146,7 +123,7 @@ def test_items_open_in_the_editor_unless_the_settings_say_otherwise(made, page, 
     monkeypatch.delenv("ATLASLOOP_REVIEW__OPEN_IN")
     session.desk.cache_clear()
 
-    run(made)
+    run_case(made)
 
     assert page.browser.get("document").json()["structure"] == "liver"
 

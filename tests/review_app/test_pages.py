@@ -2,12 +2,9 @@
 
 import shutil
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
-import review_app
 from review_app import case_images, queue_page, session
 from review_app.session import utc_now
 from storage.claims import claim_items
@@ -15,8 +12,8 @@ from storage.protocols import protocol_of
 from storage.reader_registry import register_reader
 from storage.roles import Role
 from storage.store import Store
+from tests.review_app.app_script import keys, press, run, texts
 
-MAIN = Path(review_app.__file__).with_name("main.py")
 LEASE = timedelta(minutes=10)
 
 
@@ -51,28 +48,6 @@ def reads(monkeypatch):
 
     monkeypatch.setattr(Store, "read", counted)
     return opened
-
-
-def run(**parameters):
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    for name, value in parameters.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    return app
-
-
-def press(app, key):
-    app.button(key=key).click().run()
-    assert not app.exception
-
-
-def texts(app):
-    return " ".join([*(one.value for one in app.get("html")), *(one.value for one in app.info)])
-
-
-def keys(app):
-    return [button.key for button in app.button]
 
 
 def verdicts(made):

@@ -66,6 +66,22 @@ def test_contour_has_its_colour_and_heat_a_shade():
     assert (heated != plain).any(axis=2).sum() > 1000
 
 
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_frame_stands_round_the_voxels_of_its_box(plane):
+    box = ((6, 12), (4, 10), (4, 10))
+    outline = Contour(MaskCrop(np.ones((6, 6, 6), np.uint8), box), (10, 200, 30), 1)
+    plain = pixels(plane, cursor=(9, 7, 6))
+    filled = (pixels(plane, cursor=(9, 7, 6), contours=[outline]) != plain).any(axis=2)
+
+    framed = (pixels(plane, cursor=(9, 7, 6), frame=box) != plain).any(axis=2)
+
+    for axis in (0, 1):
+        inner, outer = (np.flatnonzero(one.any(axis=axis)) for one in (filled, framed))
+        assert abs(inner[0] - outer[0]) <= 2
+        assert abs(inner[-1] - outer[-1]) <= 2
+    assert not framed[tuple(np.argwhere(filled).mean(axis=0).astype(int))]
+
+
 def test_part_of_a_crop_is_zero_where_the_crop_says_nothing():
     crop = MaskCrop(np.full((2, 2, 2), 7, np.uint8), ((4, 6), (4, 6), (4, 6)))
 

@@ -1,25 +1,22 @@
 """Comparing versions and bringing one back, without a browser."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from streamlit.testing.v1 import AppTest
 
-import review_app
 from review_app import case_images, session
 from review_app.case_images import ct_of
 from review_app.session import utc_now
 from review_app.version_choices import default_pair, version_choices
-from review_app.version_pair import pair_pngs, version_pair
+from review_app.version_pair import PairView, pair_pngs, version_pair
 from storage.claims import claim_items
 from storage.label_masks import read_label
 from storage.labels import ABSENT
 from storage.review_case import read_case
+from tests.review_app.app_script import keys, press, run_case, texts
 
-MAIN = Path(review_app.__file__).with_name("main.py")
 RGB = (1, 2, 3)
 
 
@@ -54,30 +51,6 @@ def shown(made):
     return read_case(made.store, made.case_ids[0], reader="ben", now=utc_now())
 
 
-def run(made, structure="liver", view="versions"):
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    parameters = {"view": view, "case": made.case_ids[0], "structure": structure}
-    for name, value in parameters.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    return app
-
-
-def press(app, key):
-    app.button(key=key).click().run()
-    assert not app.exception
-
-
-def texts(app):
-    shown = [*app.get("html"), *app.info, *app.error, *app.warning]
-    return " ".join(one.value for one in shown)
-
-
-def keys(app):
-    return [button.key for button in app.button]
-
-
 def test_choices_are_the_consensus_and_every_version_oldest_first(made, masks):
     case = shown(made)
     choices = version_choices(case, "liver")
@@ -105,27 +78,32 @@ def test_same_mask_under_a_later_name_says_so_and_is_not_compared_at_first(made,
     assert default_pair(liver) == (liver[0].label_id, liver[1].label_id)
 
 
-def test_pair_starts_where_most_differs_and_shades_what_the_other_lacks(made, masks):
+@pytest.mark.parametrize(("plane", "axis"), [("axial", 2), ("coronal", 1), ("sagittal", 0)])
+def test_pair_starts_where_most_differs_and_shades_what_the_other_lacks(made, masks, plane, axis):
     case, (wide, narrow) = shown(made), masks
     store, shape = made.store, case.grid.ras_shape
     first, second = (read_label(store.objects, mask, shape) for mask in masks)
     pair = version_pair(store.objects, case.grid, wide, narrow)
 
-    changed = np.count_nonzero(first ^ second, axis=(0, 1))
-    assert changed[pair.start_slice] == changed.max() > 0
+    changed = np.count_nonzero(first ^ second, axis=tuple({0, 1, 2} - {axis}))
+    assert changed[pair.start_slice(plane)] == changed.max() > 0
     left, right = (
         np.asarray(Image.open(io.BytesIO(png))).astype(int)
         for png in pair_pngs(
             pair,
             ct_of(store, case.case),
+            PairView(
+                plane=plane,
+                slice_index=pair.start_slice(plane),
+                window_hu=(-160.0, 240.0),
+                margin_mm=20.0,
+            ),
             rgb=RGB,
-            slice_index=pair.start_slice,
-            window_hu=(-160.0, 240.0),
-            margin_mm=20.0,
         )
     )
-    for picture in (left, right):
-        assert (picture == RGB).all(axis=2).any()
+    for picture, mask in ((left, first), (right, second)):
+        is_there = mask.take(pair.start_slice(plane), axis).any()
+        assert (picture == RGB).all(axis=2).any() == is_there
     # The shade is the only thing redder than green by so much. The narrow mask lies inside the wide
     # one: nothing is on the right alone.
     redder = [np.count_nonzero(picture[..., 0] - picture[..., 1] > 50) for picture in (left, right)]
@@ -138,11 +116,11 @@ def test_pair_of_two_absent_labels_starts_in_the_middle(made):
 
     pair = version_pair(made.store.objects, case.grid, ABSENT, ABSENT)
 
-    assert (pair.difference.most_changed, pair.start_slice) == (None, 10)
+    assert (pair.difference.most_changed, pair.start_slice("axial")) == (None, 10)
 
 
 def test_page_compares_and_is_reached_from_the_case_page(made, masks):
-    app = run(made, view="case")
+    app = run_case(made)
     press(app, "compare-versions")
 
     volumes = [mask.voxels * 45 / 1000 for mask in masks]
@@ -154,13 +132,28 @@ def test_page_compares_and_is_reached_from_the_case_page(made, masks):
     assert f"accept-{made.case_ids[0]}-liver" in keys(app)
 
 
+def test_reader_chooses_the_plane_and_each_has_slices_of_its_own(made, masks):
+    app = run_case(made, view="versions")
+    counts = {}
+    for plane in ("axial", "coronal", "sagittal"):
+        app.segmented_control(key="version-plane").set_value(plane).run()
+        assert not app.exception
+        (slider,) = app.slider
+        counts[plane] = int(slider.max)
+        assert slider.label.startswith(f"{plane.capitalize()} slice of {counts[plane]}, ")
+        assert len(app.get("image")) == 2
+
+    shape = shown(made).grid.ras_shape
+    assert counts == {"axial": shape[2], "coronal": shape[1], "sagittal": shape[0]}
+
+
 def test_structure_without_a_version_has_nothing_to_compare(made):
-    assert "nothing to compare" in texts(run(made, "stomach"))
+    assert "nothing to compare" in texts(run_case(made, "stomach", view="versions"))
 
 
 def test_neighbour_that_is_not_ticked_stays_as_it_is(made, masks):
     older = shown(made).versions[0]
-    app = run(made)
+    app = run_case(made, view="versions")
     press(app, f"restore-Left-{older.version_id}")
     assert "overlaps a neighbour" in texts(app)
     before = shown(made).bases["stomach"]
@@ -174,7 +167,7 @@ def test_neighbour_that_is_not_ticked_stays_as_it_is(made, masks):
 
 def test_what_another_reader_holds_is_not_brought_back(made, masks, readings):
     older = shown(made).versions[0]
-    app = run(made)
+    app = run_case(made, view="versions")
     press(app, f"restore-Left-{older.version_id}")
     now = utc_now()
     lease = session.desk().lease
@@ -188,7 +181,7 @@ def test_what_another_reader_holds_is_not_brought_back(made, masks, readings):
 
 def test_change_meanwhile_is_a_conflict_and_the_next_press_takes_as_ticked(made, masks, readings):
     older = shown(made).versions[0]
-    app = run(made)
+    app = run_case(made, view="versions")
     press(app, f"restore-Left-{older.version_id}")
     readings.review(made.case_ids[0], "liver", "absent", reader="cleo")
 

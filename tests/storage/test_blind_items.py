@@ -3,7 +3,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from configs.errors import UsageError
+from configs.errors import ConflictError, UsageError
 from storage.assignments import assign_readings
 from storage.blind_items import (
     RESERVED_DAYS,
@@ -14,13 +14,14 @@ from storage.blind_items import (
     assign_blind,
     unjudged_queue,
 )
-from storage.claims import claim_items
+from storage.claims import claim_items, renew_claim
 from storage.gates import has_labels_since_gate
 from storage.label_sources import labels_of, list_sources, parse_source, seen_with_ai
 from storage.labels import ABSENT, bases_of, current_labels, training_labels
 from storage.rebuild import rebuild
 from storage.review_case import read_case
 from storage.review_queue import QueueFilter, next_open_case, queue_page
+from storage.verdicts import Verdict, give_verdict
 from storage.verify import verify
 
 NOW = datetime(2026, 1, 5, 12, 0)
@@ -268,3 +269,79 @@ def test_a_claim_on_a_blind_item_is_the_reader_s(made):
     )
 
     assert shown(made)[made.case_ids[1], "stomach"].status == "mine"
+
+
+def take(made, reader, now=NOW, structure="stomach"):
+    return claim_items(
+        made.store,
+        made.case_ids[1],
+        [structure],
+        reader=reader,
+        now=now,
+        lease=timedelta(minutes=5),
+    )
+
+
+def judge(made, reader, now=NOW, structure="stomach"):
+    verdict = Verdict(
+        case_id=made.case_ids[1],
+        structure=structure,
+        verdict="accept",
+        reader=reader,
+        base_version=made.prediction_id(made.case_ids[1]),
+        request_id=f"{reader}-{structure}",
+        opened_at=now,
+        active_s=1.0,
+    )
+    return give_verdict(made.store, verdict, now=now)
+
+
+def test_a_verdict_on_what_another_reader_is_to_judge_blind_is_refused(made):
+    """Whoever had it open before it was assigned is told so, and nothing is written."""
+    take(made, "bert")
+    assign(made, item(made))
+    before = made.store.journal.path.read_bytes()
+
+    with pytest.raises(ConflictError, match=r"assigned to anna .* kept .* until .* draft .* stays"):
+        judge(made, "bert")
+
+    assert made.store.journal.path.read_bytes() == before
+    assert answers(made, "audit") == []
+    take(made, "bert", structure="liver")
+    assert not judge(made, "bert", structure="liver").repeated
+
+
+def test_a_claim_does_not_outlast_the_blind_assignment_to_another(made):
+    take(made, "bert")
+    assign(made, item(made))
+
+    assert take(made, "bert") == {}
+    assert not renew_claim(
+        made.store,
+        made.case_ids[1],
+        "stomach",
+        reader="bert",
+        now=NOW,
+        lease=timedelta(minutes=5),
+    )
+
+
+def test_others_may_judge_a_blind_item_when_its_days_are_over(made):
+    assign(made, item(made))
+    with made.store.read() as connection:
+        assigned_at = connection.execute("SELECT max(recorded_at) FROM blind_items").fetchone()[0]
+    later = assigned_at + timedelta(days=RESERVED_DAYS, seconds=1)
+    take(made, "bert", later)
+
+    assert judge(made, "bert", later).verdict_id
+
+
+def test_an_item_that_several_read_blind_is_judged_by_each(made):
+    for reader in ("anna", "bert"):
+        assign(made, item(made, "known_truth", truth="dataset:flare"), reader=reader)
+
+    for reader in ("anna", "bert"):
+        take(made, reader)
+        judge(made, reader)
+
+    assert answers(made, "known_truth") == [("stomach", "accept"), ("stomach", "accept")]

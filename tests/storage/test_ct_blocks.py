@@ -10,7 +10,12 @@ import pytest
 from configs.errors import CaseError, Reason, StorageError, UsageError
 from configs.setting_sections import IntakeSettings
 from storage.cases import case_row
-from storage.ct_blocks import CtBlocks, write_ct_blocks
+from storage.ct_blocks import (
+    CtBlocks,
+    most_bytes_of_blocks,
+    write_ct_blocks,
+    write_voxel_blocks,
+)
 from storage.ct_regions import CtRegions
 from storage.volume import Volume
 
@@ -96,6 +101,62 @@ def test_altered_or_cut_blocks_are_an_error(tmp_path, place):
 
     with pytest.raises(StorageError, match="made again"):
         CtBlocks.open(path).region(((0, 70), (0, 45), (0, 67)))
+
+
+@pytest.mark.parametrize("name", AFFINES)
+def test_blocks_of_voxels_in_memory_are_those_of_the_file(tmp_path, name):
+    volume, sha256 = scan(tmp_path / "ct.nii", AFFINES[name])
+    of_file = write_ct_blocks(tmp_path / "a.blocks", volume, expected_sha256=sha256)
+
+    kept = write_voxel_blocks(tmp_path / "b.blocks", volume.read_ras(), volume.grid)
+
+    assert kept.path.read_bytes() == of_file.path.read_bytes()
+
+
+def test_noise_that_cannot_be_packed_stays_under_the_bound(tmp_path):
+    affine = np.diag([5, 5, 5, 1.0])
+    hu = np.random.default_rng(1).integers(-(2**15), 2**15, (40, 33, 65)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(hu, affine), tmp_path / "ct.nii")
+    volume = Volume.open(tmp_path / "ct.nii")
+
+    kept = write_voxel_blocks(tmp_path / "ct.blocks", hu, volume.grid)
+
+    assert 4 * hu.size < kept.path.stat().st_size < most_bytes_of_blocks(volume.grid)
+
+
+def limited(root, most_bytes):
+    return CtRegions(root, IntakeSettings(), most_bytes=most_bytes)
+
+
+def test_kept_blocks_drop_no_others_and_are_the_first_to_go(small_ct, make_annotated):
+    made = make_annotated(cases=2)
+    root = made.store.workspace.regions_path
+    regions, rows = opened(made)
+    wanted = regions.blocks(rows[0]).path
+    grid, size = CtBlocks.open(wanted).grid, wanted.stat().st_size
+    bound = most_bytes_of_blocks(grid)
+
+    full = limited(root, size + bound - 1)
+    assert full.keep("unopened", small_ct, grid) is None
+    assert list(root.iterdir()) == [wanted]
+
+    roomy = limited(root, size + bound)
+    assert roomy.keep("unopened", small_ct, grid) > 0
+    assert roomy.keep("unopened", small_ct, grid) == 0
+    assert (root / "unopened.blocks").read_bytes() == wanted.read_bytes()
+
+    os.utime(wanted, (10**9, 10**9))
+    second = limited(root, int(2.5 * size)).blocks(rows[1]).path
+    assert sorted(root.iterdir()) == sorted([wanted, second])
+
+
+def test_blocks_that_cannot_be_written_are_left_for_later(tmp_path, small_ct, small_affine):
+    nibabel.save(nibabel.Nifti1Image(small_ct, small_affine), tmp_path / "ct.nii")
+    grid = Volume.open(tmp_path / "ct.nii").grid
+    in_the_way = tmp_path / "regions"
+    in_the_way.write_text("a file where the folder should be")
+
+    assert limited(in_the_way, 1 << 30).keep("a", small_ct, grid) is None
 
 
 def opened(made, most_bytes=1 << 30):

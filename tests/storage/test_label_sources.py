@@ -1,8 +1,10 @@
 import json
+from datetime import datetime
 
 import pytest
 
 from configs.errors import UsageError
+from storage.approvals import Decision, decide
 from storage.label_sources import (
     LabelSource,
     LeftOut,
@@ -12,6 +14,7 @@ from storage.label_sources import (
 )
 from storage.labels import ABSENT
 from storage.predictions import Manifest, close_case, manifest_grid
+from storage.readers import Actor
 from storage.rebuild import rebuild
 
 
@@ -273,3 +276,52 @@ def test_rebuild_brings_the_same_labels_back(made, readings):
     rebuild(made.store)
 
     assert [labels(made, str(found.source)) for found in before] == before
+
+
+def decided(made, given, outcome, seen=None):
+    said = Decision(
+        verdict_id=given.verdict_id,
+        outcome=outcome,
+        by=Actor("ben"),
+        seen=seen,
+        comment="cut off" if outcome == "returned" else "",
+    )
+    return decide(made.store, said, now=datetime(2026, 1, 5, 12, 0))
+
+
+def test_returned_review_is_left_out_until_it_is_given_again_or_approved(made, readings):
+    case_id = made.case_ids[0]
+    key = (case_id, "liver")
+    given = readings.review(case_id, "liver", "accept")
+    returned = decided(made, given, "returned")
+    assert labels(made, "reader:anna").left_out == {key: LeftOut.RETURNED}
+    with made.store.read() as connection:
+        assert "reader:anna" not in [str(one.source) for one in list_sources(connection)]
+
+    decided(made, given, "approved", returned)
+    assert labels(made, "reader:anna").labels.keys() == {key}
+
+    decided(made, readings.review(case_id, "liver", "reject"), "returned")
+    assert labels(made, "reader:anna").left_out == {key: LeftOut.RETURNED}
+    readings.review(case_id, "liver", "absent")
+    assert only(labels(made, "reader:anna")).mask == ABSENT
+
+
+def test_a_return_covers_the_neighbour_that_was_changed_along(made, readings):
+    case_id = made.case_ids[0]
+    readings.review(case_id, "stomach", "accept")
+    given = readings.review(
+        case_id,
+        "liver",
+        "correct",
+        mask=readings.ball(case_id, centre=0.3, radius=0.4),
+        linked={"stomach": readings.ball(case_id, centre=-0.4, radius=0.1)},
+    )
+    assert set(labels(made, "reader:anna").labels) == {(case_id, "liver"), (case_id, "stomach")}
+
+    decided(made, given, "returned")
+
+    assert labels(made, "reader:anna").left_out == {
+        (case_id, "liver"): LeftOut.RETURNED,
+        (case_id, "stomach"): LeftOut.RETURNED,
+    }

@@ -1,4 +1,4 @@
-"""The editor's own server and a browser; the parent's conftest knows where Chromium is."""
+"""The editor's own server, and node; the browser is the parent conftest's."""
 
 from __future__ import annotations
 
@@ -6,29 +6,10 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
-
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-]
 
 
 @pytest.fixture(scope="session")
@@ -43,22 +24,6 @@ def serving() -> ModuleType:
     sys.modules["editor_server"] = module
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: Path) -> Iterator[Browser]:
-    """One headless Chromium for all tests of a file.
-
-    No longer: while it is there, its event loop runs in this thread, and no other may.
-    """
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path=str(chromium), headless=True, args=FLAGS
-        )
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="session")

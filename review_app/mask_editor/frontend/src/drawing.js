@@ -135,6 +135,21 @@ export class Drawing {
     this.#after(step, { warn: false });
   }
 
+  // Replace the mask by a member's, counted as they are listed: one step of the history.
+  takeWhole(number) {
+    const { members, tell } = this.editor;
+    const layer = members[number];
+    if (!layer) tell(`This item has ${members.length} other masks: there is nothing to take.`, "warning");
+    else if (!layer.voxels) tell("This mask is still being loaded.");
+    else {
+      // A stroke under way would go on in the new mask.
+      this.use.cancel();
+      const step = this.replace(`Take all of ${layer.name}`, layer.voxels);
+      const changed = `All of ${layer.name} is taken: ${step?.flipped.length} voxels changed. Save it, or undo.`;
+      tell(step ? changed : `The mask is that of ${layer.name} already.`, step ? "good" : "");
+    }
+  }
+
   // Take over a whole mask, such as a server's answer or the mask as it was opened.
   replace(name, voxels) {
     const step = this.editor.edit.replace(name, voxels);

@@ -132,6 +132,15 @@ export class Editor {
     return this.item.layers.find((layer) => layer.id === id)?.voxels ?? null;
   }
 
+  get members() {
+    return this.item?.layers.filter((layer) => layer.kind === "member") ?? [];
+  }
+
+  // Whether a verdict can be given on this item; all of them where the document names none.
+  offers(verdict) {
+    return this.item?.document.verdicts?.includes(verdict) ?? true;
+  }
+
   focus() {
     this.stage.element.focus({ preventScroll: true });
   }
@@ -325,6 +334,8 @@ export class Editor {
     undo: () => this.drawing.undo(),
     redo: () => this.drawing.redo(),
     interpolate: () => this.drawing.interpolate(),
+    take_first: () => this.drawing.takeWhole(0),
+    take_second: () => this.drawing.takeWhole(1),
     reset: () => this.#reset(),
     finish: () => this.drawing.finishLine(),
     smaller: () => this.set({ brushMm: nextBrushMm(this.settings.brushMm, -1) }),
@@ -395,8 +406,11 @@ export class Editor {
 // Controls that need the focus no more once they were clicked; fields for numbers keep it.
 const CLICKED = "button, label, summary, input[type=range], input[type=checkbox]";
 // What changes the mask waits while the server works on it.
-const LOCKED = new Set(["undo", "redo", "interpolate", "reset", "save", "surface", "refine", "finish"]);
+const LOCKED = new Set([
+  "undo", "redo", "interpolate", "take_first", "take_second", "reset", "save", "surface", "refine", "finish",
+]);
 // Keys that do nothing more while they are held down.
 const ONCE = new Set([
   "accept", "absent", "reject", "unsure", "next_disputed", "leave", "save", "help", "surface", "interpolate",
+  "take_first", "take_second",
 ]);

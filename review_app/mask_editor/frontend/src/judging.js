@@ -28,7 +28,7 @@ export class Judging {
       this.shown += 1;
       editor.tell(`Disputed place ${this.shown} of ${disputed.length}`);
       editor.side.update();
-    } else if (this.#confirmed("next", "No disputed place is left. Press again for the next item.")) {
+    } else if (this.#confirmed("next", `${disputed.length ? "No disputed place is left. " : ""}Press again for the next item.`)) {
       void this.act("next");
     }
   }
@@ -37,8 +37,13 @@ export class Judging {
   judge(verdict) {
     const { editor } = this;
     if (editor.busy) return;
-    const { base, edit } = editor.item;
-    const unsaved = this.savedRevision !== edit.revision && differing(edit.voxels, base) > 0;
+    if (!editor.offers(verdict)) {
+      editor.tell(`“${verdict}” is no answer here: draw and save, or use the buttons on the right.`, "warning");
+      return;
+    }
+    const { base, document, edit } = editor.item;
+    const isChanged = document.edited_elsewhere || differing(edit.voxels, base) > 0;
+    const unsaved = this.savedRevision !== edit.revision && isChanged;
     const save = editor.keys.label("save");
     const question = `Your changes are not saved (${save} saves them). Press again for “${verdict}” without them.`;
     if (!unsaved || this.#confirmed(verdict, question)) void this.act(verdict);

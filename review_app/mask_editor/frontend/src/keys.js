@@ -19,6 +19,8 @@ export const ACTIONS = [
   ["fill", "5", "Fill a hole", "Tools"],
   ["take", "6", "Take a piece from another mask", "Tools"],
   ["scribble", "7", "Scribbles for Refine", "Tools"],
+  ["take_first", "8", "Take the first member's mask whole", "Tools"],
+  ["take_second", "9", "Take the second member's mask whole", "Tools"],
   ["look", "Escape", "Put the tool away", "Tools"],
   ["smaller", "[", "Smaller brush", "Tools"],
   ["larger", "]", "Larger brush", "Tools"],

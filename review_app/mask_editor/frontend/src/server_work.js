@@ -39,9 +39,11 @@ export class ServerWork {
     const { editor } = this;
     const { item } = editor;
     editor.edit.commit();
-    if (differing(item.edit.voxels, item.base) === 0) {
+    // The server saves every part that holds edits, wherever the reader stands when he saves.
+    if (differing(item.edit.voxels, item.base) === 0 && !item.document.edited_elsewhere) {
       const accept = editor.keys.label("accept");
-      editor.tell(`Nothing is changed. ${accept} accepts the mask as it is.`, "warning");
+      const words = `Nothing is changed. ${accept} accepts the mask as it is.`;
+      editor.tell(editor.offers("accept") ? words : "Nothing is drawn yet.", "warning");
       return;
     }
     await this.whileBusy("Saving …", async () => {

@@ -9,6 +9,8 @@ const VERDICTS = [
   ["reject", "Reject"],
   ["unsure", "Unsure"],
 ];
+// What takes the first members' masks whole; others have their buttons alone.
+const TAKE_ACTIONS = ["take_first", "take_second"];
 // [operation, words, its one number: [parameter, start, step, unit] or null].
 const OPERATIONS = [
   ["remove_islands", "Islands under", ["min_ml", 1, 0.1, "mL"]],
@@ -40,7 +42,8 @@ export class SidePanel {
       key: editor.keys.label("next_disputed"), act: () => editor.do("next_disputed"), name: "next_disputed",
     });
     return make(
-      "div", { class: "group" }, this.next, make("div", { class: "pair" }, ...VERDICTS.map(each)),
+      "div", { class: "group" }, this.next,
+      make("div", { class: "pair" }, ...VERDICTS.filter(([action]) => editor.offers(action)).map(each)),
     );
   }
 
@@ -114,7 +117,7 @@ export class SidePanel {
     if (of("heat").length > 0) rows.push(this.#layerCheck("heat", of("heat")[0].name, null, () => editor.settings.show.heat));
     if (of("member").length > 0) {
       rows.push(this.#layerCheck("members", "Members", null, () => editor.settings.show.members));
-      rows.push(...of("member").map((layer) => this.#memberCheck(layer)));
+      rows.push(...of("member").map((layer, number) => this.#memberRow(layer, number)));
     }
     if (of("neighbour").length > 0) {
       rows.push(this.#layerCheck("neighbours", "Neighbours", null, () => editor.settings.show.neighbours));
@@ -130,6 +133,19 @@ export class SidePanel {
     const key = make("kbd", { text: editor.keys.label(action), "aria-hidden": "true" });
     const parts = [input, rgb ? square(rgb) : null, make("span", { class: "name", text: words, title: words }), key];
     return make("label", { class: "check", "data-name": action }, ...parts);
+  }
+
+  // Its outline on or off, and its mask whole in one press.
+  #memberRow(layer, number) {
+    const { drawing, keys } = this.editor;
+    const action = TAKE_ACTIONS[number];
+    const take = button("Take all", {
+      key: action ? keys.label(action) : "", name: `take whole ${number}`,
+      title: `Replace the mask by all of ${layer.name}; undo brings yours back`,
+      act: () => drawing.takeWhole(number),
+    });
+    take.classList.add("fixed");
+    return make("div", { class: "row member" }, this.#memberCheck(layer), take);
   }
 
   #memberCheck(layer) {
@@ -148,9 +164,7 @@ export class SidePanel {
       input.disabled = !editor.settings.show.members;
     });
     const name = make("span", { class: "name", text: layer.name, title: layer.name });
-    const row = make("label", { class: "check" }, input, square(readable(layer.rgb)), name);
-    row.style.marginLeft = "14px";
-    return row;
+    return make("label", { class: "check" }, input, square(readable(layer.rgb)), name);
   }
 
   #showBody(body) {

@@ -86,6 +86,8 @@ kbd { font: 11px/1 ui-monospace, monospace; color: var(--soft); background: none
 .row { display: flex; gap: 4px; align-items: center; }
 .row > * { flex: 1 1 auto; min-width: 0; }
 .row > .fixed { flex: none; }
+.row.member > .check { flex: 1 1 0; margin-left: 14px; }
+.row.member > button { padding: 1px 6px; min-height: 22px; font-size: 12px; gap: 6px; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 4px; }
 .segment { display: flex; gap: 2px; }
 .segment button { padding: 4px 7px; }

@@ -1,0 +1,132 @@
+"""What a reader does with an independent reading: chooses it, gives it, goes on to the next."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from configs.errors import AtlasLoopError, UsageError
+from configs.taxonomy import load_taxonomy
+from review_app.protocol_panel import shown_protocol
+from review_app.session import Desk, note_error, note_success, seat, utc_now
+from review_app.view_models import VERDICT_WORDS
+from storage.corrections import put_mask
+from storage.drafts import Drafts
+from storage.labels import LabelMask
+from storage.masks import EncodedMask
+from storage.open_readings import OpenReading, ReadingList
+from storage.verdicts import Verdict, VerdictKind, give_verdict
+
+_CHOSEN = "reading"
+
+
+def chosen_reading(listed: ReadingList) -> OpenReading:
+    """Return the reading that the reader chose, else the first of the CT that was read.
+
+    Raises:
+        UsageError: Nothing is to be read.
+    """
+    wanted = st.session_state.get(_CHOSEN)
+    for reading in listed.readings:
+        if reading == wanted:
+            return reading
+    for reading in listed.readings:
+        if listed.case is not None and reading.case_id == listed.case.case_id:
+            return reading
+    raise UsageError("no reading is open; `atlasloop assign` gives cases to a reader")
+
+
+def wanted_case() -> str | None:
+    """Return the case of the reading that was chosen last; None at first."""
+    wanted = st.session_state.get(_CHOSEN)
+    return wanted.case_id if isinstance(wanted, OpenReading) else None
+
+
+def reading_key(reading: OpenReading) -> tuple[str, str]:
+    """Return what a tab remembers a reading by; no item of the queue has this name."""
+    return (reading.case_id, f"reading {reading.structure}")
+
+
+def choose(reading: OpenReading) -> None:
+    """Open a reading."""
+    st.session_state[_CHOSEN] = reading
+    seat().drawing = None
+    seat().pending_reading = None
+    seat().uploads += 1
+
+
+def go_on(listed: ReadingList, reading: OpenReading) -> None:
+    """Open the reading behind this one, or the first behind the last."""
+    at = listed.readings.index(reading)
+    choose(listed.readings[(at + 1) % len(listed.readings)])
+
+
+def checked_reading(encoded: EncodedMask) -> EncodedMask:
+    """Return a mask that can be a reading.
+
+    Raises:
+        UsageError: It is empty.
+    """
+    if encoded.is_empty:
+        raise UsageError(
+            "a reading by mask needs at least one voxel, this mask is empty; choose `absent` when "
+            "the structure is not there"
+        )
+    return encoded
+
+
+def record_reading(
+    here: Desk, listed: ReadingList, reading: OpenReading, encoded: EncodedMask
+) -> None:
+    """Store a mask that was drawn and give it as the reading."""
+    try:
+        mask = put_mask(here.store.objects, encoded)
+    except AtlasLoopError as error:
+        note_error(f"Nothing was written: {error}")
+        return
+    give_reading(here, listed, reading, "correct", mask)
+
+
+def give_reading(
+    here: Desk,
+    listed: ReadingList,
+    reading: OpenReading,
+    kind: VerdictKind,
+    mask: LabelMask | None = None,
+) -> None:
+    """Commit what the reader says; it never enters the chain of reviews.
+
+    A drawing stays when the reader is unsure, since the reading stays open.
+    """
+    item, now = reading_key(reading), utc_now()
+    seat().touch(now, idle_s=here.settings.idle_s)
+    display = seat().displays.get(item)
+    structure = load_taxonomy()[reading.structure]
+    if display is None:
+        note_error(f"{structure.display} was not open in this tab; open it again")
+        return
+    verdict = Verdict(
+        case_id=reading.case_id,
+        structure=reading.structure,
+        verdict=kind,
+        reader=here.reader,
+        base_version=None,
+        request_id=display.request_id,
+        opened_at=display.opened_at,
+        active_s=display.clock.active_s,
+        reading="independent",
+        mask=mask,
+        verified=here.verified,
+        protocol=shown_protocol(here, reading.case_id, reading.structure),
+    )
+    try:
+        give_verdict(here.store, verdict, now=now)
+    except AtlasLoopError as error:
+        note_error(f"Nothing was written: {error}")
+        return
+    words = "read" if kind == "correct" else VERDICT_WORDS[kind]
+    note_success(f"{structure.display} {words}.")
+    if kind != "defer":
+        drafts = Drafts(here.store.workspace.drafts_path)
+        drafts.drop_item(reader=here.reader, case_id=item[0], structure=item[1])
+    seat().forget(item)
+    go_on(listed, reading)
