@@ -53,12 +53,18 @@ def item_of(case: ReviewCase, line: StructureLine, *, blind: bool = False) -> It
         neighbours={one: case.bases[one] for one in exclusive},
         disagreement=maps.get("disagreement"),
         blind=blind,
-        findings=tuple(
-            case.grid.voxel_to_ras(one.place)
-            for one in ([] if blind else findings_on(case, name))
-            if one.severity == "fault" and one.place is not None
-        ),
+        findings=() if blind else _faults(case, name),
     )
+
+
+def _faults(case: ReviewCase, structure: str) -> tuple[tuple[int, int, int], ...]:
+    """Return where the plausibility rules see a fault, each place once."""
+    places = (
+        case.grid.voxel_to_ras(one.place)
+        for one in findings_on(case, structure)
+        if one.severity == "fault" and one.place is not None
+    )
+    return tuple(dict.fromkeys(places))
 
 
 def regions_to_edit(

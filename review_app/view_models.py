@@ -214,10 +214,16 @@ def structure_lines(case: ReviewCase, taxonomy: Taxonomy) -> list[StructureLine]
 
 
 def findings_on(case: ReviewCase, structure: str) -> Sequence[StoredFinding]:
-    """Return what was found in the committee's label, while it is the one that stands."""
+    """Return what was found in the committee's label, while it is the one that stands.
+
+    What was found in another one and names this one stands here too, unless it is said already.
+    """
     if any(one.structure == structure for one in case.versions):
         return ()
-    return case.findings.get(structure, ())
+    own = list(case.findings.get(structure, ()))
+    said = {(one.rule, one.other) for one in own}
+    others = [one for found in case.findings.values() for one in found if one.other == structure]
+    return [*own, *(one for one in others if (one.rule, one.structure) not in said)]
 
 
 def to_claim(lines: Iterable[StructureLine]) -> list[str]:

@@ -49,7 +49,6 @@ def _finding(name: str, bounds: tuple[Organ, Organ], rule: ExpectedRule) -> Find
         structure=name,
         rule="absent",
         severity=rule.severity,
-        other=below.name,
         value=0.0,
         place=_expected_place(name, bounds),
         explanation=(

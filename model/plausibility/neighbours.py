@@ -19,10 +19,10 @@ from model.plausibility.organ import Anatomy, Organ, inner_voxel
 from model.plausibility.words import ml, mm, name_of, names_of, percent, title
 
 _AXES: dict[Direction, int] = {"right_of": 0, "in_front_of": 1, "above": 2}
-_WORDS: dict[Direction, str] = {
-    "right_of": "right of",
-    "in_front_of": "in front of",
-    "above": "above",
+_WORDS: dict[Direction, tuple[str, str]] = {
+    "right_of": ("right of", "left of"),
+    "in_front_of": ("in front of", "behind"),
+    "above": ("above", "below"),
 }
 # Points of a surface that a distance is measured between, when words need it.
 _POINTS = 20_000
@@ -135,12 +135,6 @@ def _points_mm(organ: Organ) -> npt.NDArray[np.float64]:
 
 
 def _misplaced(organ: Organ, rule: OrderRule, farther_mm: float) -> Finding:
-    words = _WORDS[rule.direction]
-    if rule.least_mm >= 0:
-        usual = f"it is {words} it" + (f" by {mm(rule.least_mm)} or more" if rule.least_mm else "")
-    else:
-        usual = f"it is no more than {mm(-rule.least_mm)} the other way"
-    found = f"{mm(farther_mm)} {words}" if farther_mm > 0 else f"{mm(-farther_mm)} the other way of"
     return Finding(
         structure=organ.name,
         rule="order",
@@ -149,11 +143,22 @@ def _misplaced(organ: Organ, rule: OrderRule, farther_mm: float) -> Finding:
         value=farther_mm,
         place=organ.place,
         explanation=(
-            f"The centre of {name_of(organ.name)} should lie {words} that of {name_of(rule.other)} "
-            f"({usual}); it lies {found}."
+            f"The centre of {name_of(organ.name)} lies {_aside(farther_mm, rule.direction)} that "
+            f"of {name_of(rule.other)}; usually it lies {_limit(rule)} it."
         ),
         mentions=(rule.other,),
     )
+
+
+def _aside(farther_mm: float, direction: Direction) -> str:
+    words, opposite = _WORDS[direction]
+    return f"{mm(abs(farther_mm))} {words if farther_mm > 0 else opposite}"
+
+
+def _limit(rule: OrderRule) -> str:
+    if rule.least_mm == 0:
+        return _WORDS[rule.direction][0]
+    return f"at {'least' if rule.least_mm > 0 else 'most'} {_aside(rule.least_mm, rule.direction)}"
 
 
 def _shared(organ: Organ, other: Organ) -> tuple[npt.NDArray[np.bool_], Box] | None:

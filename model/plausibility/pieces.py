@@ -38,7 +38,7 @@ def _finding(organ: Organ, islands: list[Piece], rule: PieceRule) -> Finding:
         value=island.volume_ml,
         place=island.place,
         explanation=(
-            f"{title(organ.name)} is {parts}, but an island of {ml(island.volume_ml)}{more} lies "
-            f"apart from the largest, of {ml(organ.pieces[0].volume_ml)}."
+            f"{title(organ.name)} should be {parts}, but an island of {ml(island.volume_ml)}{more} "
+            f"lies apart from the largest, of {ml(organ.pieces[0].volume_ml)}."
         ),
     )

@@ -13,9 +13,9 @@ def title(structure: str) -> str:
 
 
 def name_of(structure: str) -> str:
-    """Return a structure's name inside a sentence."""
+    """Return a structure's name inside a sentence, with its article."""
     spoken = load_taxonomy()[structure].spoken
-    return spoken[:1].lower() + spoken[1:]
+    return f"the {spoken[:1].lower()}{spoken[1:]}"
 
 
 def names_of(structures: Sequence[str]) -> str:

@@ -88,6 +88,7 @@ def test_a_finding_is_told_and_its_button_turns_the_pictures_to_the_place(made):
     assert SHARED in words(app)
     assert OTHER in words(app)
     assert OWN not in words(app)
+    assert SHARED in words(run(made, "liver"))
 
     shows(app)[0].click().run()
 

@@ -267,7 +267,7 @@ def test_a_neighbour_that_is_too_far_away_is_found_with_its_distance():
     finding = only(check({"liver": LIVER, "gall_bladder": far}, rules(**TOUCHES)), "apart")
 
     assert finding.value == pytest.approx(20.0)
-    assert "20 mm from liver" in finding.explanation
+    assert "20 mm from the liver" in finding.explanation
 
 
 def test_a_neighbour_that_is_near_or_cut_or_absent_is_not_found():
@@ -292,7 +292,9 @@ def test_centres_the_wrong_way_round_are_found_along_each_axis(axis, direction):
     finding = only(check({"liver": low, "bladder": high}, order(direction, 20.0)), "order")
 
     assert finding.value == pytest.approx(-50.0)
-    assert "50 mm the other way" in finding.explanation
+    assert {"right_of": "50 mm left of", "in_front_of": "50 mm behind", "above": "50 mm below"}[
+        direction
+    ] in finding.explanation
     assert check({"liver": high, "bladder": low}, order(direction, 20.0)) == ()
     assert check({"liver": low, "bladder": high}, order(direction, -50.0)) == ()
 
