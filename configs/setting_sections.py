@@ -69,6 +69,8 @@ class AnnotateSettings(_Section):
             probabilities of both take no more than this.
         post_process: ``shipped``, ``off`` for raw masks, or a TOML file with rules of your own,
             from the workspace's folder.
+        plausibility: Rules that masks are judged by when a case is closed: ``shipped``, ``off``, or
+            a TOML file with rules of your own, from the workspace's folder.
         temperatures: Calibrate probabilities by the temperatures in the models' cards, which
             ``atlasloop validate --keep`` puts there.
         test_time_passes: How often a member that is alone with a structure sees each CT once more,
@@ -90,6 +92,7 @@ class AnnotateSettings(_Section):
     workers: int = Field(default=1, ge=1)
     memory_gb: float = Field(default=8.0, gt=0)
     post_process: str = Field(default="shipped", pattern=r"^(shipped|off|.+\.toml)$")
+    plausibility: str = Field(default="shipped", pattern=r"^(shipped|off|.+\.toml)$")
     temperatures: bool = True
     test_time_passes: int = Field(default=0, ge=0, le=MOST_PASSES)
     possibly_missed_probability: float = Field(default=0.25, gt=0, lt=1)

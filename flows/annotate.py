@@ -18,6 +18,7 @@ from flows.case_stages import CaseStages, OpenedCase, PredictedCase
 from flows.devices import choose_device
 from flows.member_networks import annotate_options, load_members
 from flows.overlapped import Done, Stages, overlapped
+from flows.plausibility import check_closed_case
 from flows.progress import Advance, duration, silent
 from flows.runs import recorded_run
 from model.memory_fault import is_out_of_memory
@@ -285,10 +286,16 @@ class AnnotationRun:
             take=take,
             read=self._stages.read,
             compute=self._stages.predict,
-            finish=lambda predicted: self._stages.close(predicted, self._leases, self.run_id),
+            finish=self._finish,
             alone=alone,
             overlap=overlap,
         )
+
+    def _finish(self, predicted: PredictedCase) -> bool:
+        closed = self._stages.close(predicted, self._leases, self.run_id)
+        if closed:
+            check_closed_case(self._store, predicted.case.case_id)
+        return closed
 
     @property
     def _memory_bytes(self) -> float:

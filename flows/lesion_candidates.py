@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from configs.post_process import PostProcessRules
 from model.annotate import StructureResult
-from model.grid import Shape
 from model.triage_candidates import TriageCandidate
 from storage.grid import Grid
 from storage.predictions import RAW, StoredCandidate
@@ -38,7 +37,7 @@ class FoundCandidates:
             structure=structure,
             peak=one.candidate.peak,
             volume_ml=one.candidate.volume_mm3 / 1000,
-            centre=_file_voxel(one.candidate.centre, self._grid),
+            centre=self._grid.voxel_from_ras(one.candidate.centre),
             host_share=one.candidate.host_share,
             in_mask=one.in_mask,
         )
@@ -47,9 +46,3 @@ class FoundCandidates:
 def put_rules(store: Store, rules: PostProcessRules | None) -> str:
     """Store the rules as an object, so that a case says what made its masks; return its name."""
     return RAW if rules is None else store.objects.put(rules.content)
-
-
-def _file_voxel(voxel: Shape, grid: Grid) -> Shape:
-    i, j, k = voxel
-    (a, _), (b, _), (c, _) = grid.box_from_ras(((i, i + 1), (j, j + 1), (k, k + 1)))
-    return a, b, c

@@ -14,6 +14,7 @@ from configs.setting_sections import TriageSettings
 from configs.triage import load_triage_facts
 from flows.audit import audit
 from flows.estimates import estimate
+from flows.plausibility import check_cases
 from flows.runs import recorded_run
 from model.triage.estimates import Estimates
 from model.triage.policies import Policy, Ranked, Ranking, ranked
@@ -55,6 +56,8 @@ def triage(store: Store, *, policy: Policy | None = None) -> dict[str, int]:
         "objective": settings.objective,
         "committee": committee_id,
     }
+    # Cases that were closed under other rules, or whose check failed, are caught up first.
+    check_cases(store)
     with recorded_run(store, "triage", facts):
         counts = write_ranking(store, committee_id, settings)
         _LOG.info(audit(store, committee_id).words)

@@ -13,10 +13,11 @@ from configs.errors import AtlasLoopError
 from configs.taxonomy import load_taxonomy
 from review_app.approval_panel import show_approval
 from review_app.case_actions import Answer, give, move_on, open_again, renew, select
-from review_app.case_scene import region_of, scene_of
+from review_app.case_scene import region_of, scene_key, scene_of
 from review_app.correction_panel import show_correction
 from review_app.edit_conflict import show_conflict, stale_draft
 from review_app.editor_panel import is_built, is_editing, show_editor, show_pending
+from review_app.findings_panel import show_findings
 from review_app.protocol_panel import show_protocol
 from review_app.session import Desk, Display, go_to, seat, utc_now
 from review_app.style import swatch
@@ -138,6 +139,12 @@ def _panel(
         + (f'<p class="why"><b>Why:</b> {html.escape(line.reason)}</p>' if line.reason else "")
     )
     is_current = display.base_version == line.base_version
+    show_findings(
+        case,
+        line,
+        scene=scene_key(case_id, line.structure),
+        can_jump=not (is_editing(here) and line.can_judge),
+    )
     if not is_current:
         _stale(here, case_id, line)
     elif not line.can_judge:

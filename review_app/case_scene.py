@@ -48,13 +48,18 @@ def scene_of(store: Store, case: ReviewCase, line: StructureLine, *, region_ras:
         Layer("Neighbours", _neighbours(store, case, name), is_on=False),
     ]
     return Scene(
-        key=f"{case.case.case_id}-{name}",
+        key=scene_key(case.case.case_id, name),
         image=ct_of(store, case.case),
         start=best_cursor([crop for crop in best if crop is not None], case.grid.ras_shape),
         region_ras=region_ras,
         layers=layers,
         heat=maps.get("uncertainty"),
     )
+
+
+def scene_key(case_id: str, structure: str) -> str:
+    """Return what names the scene of an item."""
+    return f"{case_id}-{structure}"
 
 
 def region_of(case: ReviewCase, structure: str, *, margin_mm: float) -> Box:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import numpy as np
@@ -143,16 +144,16 @@ def _is_edited_elsewhere(document: EditDocument, edited: EditedMask) -> bool:
 def _places(
     document: EditDocument, drawn: EditedMask | None
 ) -> tuple[tuple[int, int, int], list[tuple[int, int, int]]]:
-    """Return where to start and where members disagree, in voxels of the region."""
+    """Return where to start, and findings and where members disagree, in voxels of the region."""
     item, region = document.item, document.region_ras
     shape = box_shape(region)
     if item.place is not None:
         return _within(item.place, region), []
-    found: list[tuple[int, int, int]] = []
+    found = [] if item.blind else _findings_in(item.findings, region)
     if item.disagreement is not None and not item.blind:
         crop = _crop(document, item.disagreement)
         if crop is not None:
-            found = disputed_places(part_of(crop, region), item.grid.ras_spacing_mm)
+            found += disputed_places(part_of(crop, region), item.grid.ras_spacing_mm)
     if found:
         return found[0], found
     if item.reading is not None and drawn is not None:
@@ -169,6 +170,15 @@ def _within(voxel: tuple[int, int, int], region: Box) -> tuple[int, int, int]:
         min(max(at, low), high - 1) - low for at, (low, high) in zip(voxel, region, strict=True)
     )
     return (i, j, k)
+
+
+def _findings_in(places: Sequence[tuple[int, int, int]], region: Box) -> list[tuple[int, int, int]]:
+    (i0, i1), (j0, j1), (k0, k1) = region
+    return [
+        (i - i0, j - j0, k - k0)
+        for i, j, k in places
+        if i0 <= i < i1 and j0 <= j < j1 and k0 <= k < k1
+    ]
 
 
 def _body_facts(document: EditDocument) -> dict[str, object]:

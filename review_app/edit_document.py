@@ -47,6 +47,7 @@ class Item:
         neighbours: Exclusive neighbours that have a mask: their version and mask.
         disagreement: Map of where members disagree; None where there is none.
         blind: Nothing may say what a model or another reader thought.
+        findings: Voxels of the CT, RAS order, where the plausibility rules see a fault.
         reading: The independent reading that is drawn; None where a label is judged.
         place: Voxel of the CT that the reader looks at first; None to begin with the mask.
     """
@@ -62,6 +63,7 @@ class Item:
     neighbours: Mapping[str, tuple[str, LabelMask]]
     disagreement: LabelMask | None = None
     blind: bool = False
+    findings: tuple[tuple[int, int, int], ...] = ()
     reading: OpenReading | None = None
     place: tuple[int, int, int] | None = None
 

@@ -9,7 +9,7 @@ from configs.taxonomy import load_taxonomy
 from model.rendering import CONSENSUS_COLOUR, member_colours
 from review_app.case_scene import region_of
 from review_app.edit_document import BASE_LAYER, EditLayer, Item
-from review_app.view_models import StructureLine, exclusive_neighbours
+from review_app.view_models import StructureLine, exclusive_neighbours, findings_on
 from storage.edit_region import part_with, parts_of, widened
 from storage.edited_mask import common_box, hull, label_box
 from storage.grid import Box
@@ -53,7 +53,18 @@ def item_of(case: ReviewCase, line: StructureLine, *, blind: bool = False) -> It
         neighbours={one: case.bases[one] for one in exclusive},
         disagreement=maps.get("disagreement"),
         blind=blind,
+        findings=() if blind else _faults(case, name),
     )
+
+
+def _faults(case: ReviewCase, structure: str) -> tuple[tuple[int, int, int], ...]:
+    """Return where the plausibility rules see a fault, each place once."""
+    places = (
+        case.grid.voxel_to_ras(one.place)
+        for one in findings_on(case, structure)
+        if one.severity == "fault" and one.place is not None
+    )
+    return tuple(dict.fromkeys(places))
 
 
 def regions_to_edit(

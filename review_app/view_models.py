@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from configs.taxonomy import Structure, Taxonomy
+from storage.findings import StoredFinding
 from storage.review_case import JudgedVerdict, ReviewCase
 from storage.review_queue import QueuedCase, QueuePage, ReviewItem, Status
 from storage.verdicts import TAGS
@@ -205,13 +206,30 @@ def structure_lines(case: ReviewCase, taxonomy: Taxonomy) -> list[StructureLine]
         for name in taxonomy.names
         if name in case.bases
         and name not in queued
-        and (case.bases[name][1].object is not None or name in case.verdicts)
+        and (
+            case.bases[name][1].object is not None
+            or name in case.verdicts
+            or any(one.severity == "fault" for one in case.findings.get(name, ()))
+        )
     ]
     return [
         _structure_line(case, taxonomy[name], queued.get(name))
         for name in (*queued, *others)
         if name in case.bases
     ]
+
+
+def findings_on(case: ReviewCase, structure: str) -> Sequence[StoredFinding]:
+    """Return what was found in the committee's label, while it is the one that stands.
+
+    What was found in another one and names this one stands here too, unless it is said already.
+    """
+    if any(one.structure == structure for one in case.versions):
+        return ()
+    own = list(case.findings.get(structure, ()))
+    said = {(one.rule, one.other) for one in own}
+    others = [one for found in case.findings.values() for one in found if one.other == structure]
+    return [*own, *(one for one in others if (one.rule, one.structure) not in said)]
 
 
 def to_claim(lines: Iterable[StructureLine]) -> list[str]:

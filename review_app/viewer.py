@@ -54,6 +54,12 @@ class Scene:
     frame_at: Callable[[tuple[int, int, int]], Box | None] | None = None
 
 
+def jump_to(scene: str, voxel_ras: tuple[int, int, int]) -> None:
+    """Turn the planes of a scene, by its key, to a voxel."""
+    for plane, axis in PLANE_AXES.items():
+        st.session_state[_slider_key(scene, plane)] = voxel_ras[axis] + 1
+
+
 @st.fragment
 def show_slices(scene: Scene, keys: ReviewKeys, on_action: Callable[[], None]) -> None:
     """Draw the planes; ``on_action`` is called each time the reader changes something here."""
@@ -149,14 +155,14 @@ def _plane(scene: Scene, view: SliceView, plane: Plane, panel_px: int) -> None:
         f"{plane.capitalize()}, slice {view.cursor[axis] + 1} of {count}",
         1,
         count,
-        key=_slider_key(scene, plane),
+        key=_slider_key(scene.key, plane),
     )
 
 
 def _step_buttons(scene: Scene, plane: Plane, keys: ReviewKeys) -> None:
     count = scene.image.hu_ras.shape[PLANE_AXES[plane]]
     for words, step, key in (("Up", 1, keys.slice_up), ("Down", -1, keys.slice_down)):
-        move = partial(_move, _slider_key(scene, plane), step, count)
+        move = partial(_move, _slider_key(scene.key, plane), step, count)
         st.button(words, key=f"step{step}", help="One slice", shortcut=key, on_click=move)
 
 
@@ -167,11 +173,11 @@ def _move(slider: str, step: int, count: int) -> None:
 def _cursor(scene: Scene) -> tuple[int, int, int]:
     """Return where the sliders stand; sliders count from 1."""
     i, j, k = (
-        int(st.session_state.setdefault(_slider_key(scene, plane), scene.start[axis] + 1)) - 1
+        int(st.session_state.setdefault(_slider_key(scene.key, plane), scene.start[axis] + 1)) - 1
         for plane, axis in sorted(PLANE_AXES.items(), key=lambda pair: pair[1])
     )
     return (i, j, k)
 
 
-def _slider_key(scene: Scene, plane: Plane) -> str:
-    return f"slice-{scene.key}-{plane}"
+def _slider_key(scene: str, plane: Plane) -> str:
+    return f"slice-{scene}-{plane}"

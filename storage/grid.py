@@ -150,6 +150,18 @@ class Grid:
             turned[axis] = _mirrored(extent, self.shape[axis]) if flip else extent
         return _box(turned)
 
+    def voxel_to_ras(self, voxel: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return a voxel of the file counted along R, A, S."""
+        i, j, k = voxel
+        (a, _), (b, _), (c, _) = self.box_to_ras(((i, i + 1), (j, j + 1), (k, k + 1)))
+        return (a, b, c)
+
+    def voxel_from_ras(self, voxel: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return a voxel of the array in RAS order counted along the file's axes."""
+        i, j, k = voxel
+        (a, _), (b, _), (c, _) = self.box_from_ras(((i, i + 1), (j, j + 1), (k, k + 1)))
+        return (a, b, c)
+
     def to_json(self) -> str:
         """Return the grid as canonical JSON; ``from_json`` gives back the same floats."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)

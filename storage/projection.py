@@ -9,7 +9,13 @@ from typing import Any
 import duckdb
 
 from configs.errors import StorageError
-from storage import audit_projection, blind_projection, label_projection, reader_projection
+from storage import (
+    audit_projection,
+    blind_projection,
+    findings_projection,
+    label_projection,
+    reader_projection,
+)
 from storage.journal import JournalLine
 from storage.objects import ObjectStore
 from storage.queue_table import insert_queue
@@ -185,7 +191,8 @@ def _case_failed(connection: Connection, line: JournalLine, objects: ObjectStore
 
 def _queue_ranked(connection: Connection, line: JournalLine, objects: ObjectStore) -> None:
     data = line.data
-    facts = json.dumps(data.get("facts", {}))
+    # Lines from before there were estimates say nothing of how they were ranked.
+    facts = json.dumps(data["facts"]) if "facts" in data else None
     connection.execute(
         "INSERT INTO queue_snapshots VALUES (?, ?, ?, ?, ?, ?)",
         [line.line_hash, data["committee_id"], data["policy"], line.seq, line.at, facts],
@@ -206,6 +213,7 @@ _HANDLERS: dict[str, Callable[[Connection, JournalLine, ObjectStore], None]] = {
     "case.annotated": _case_annotated,
     "case.failed": _case_failed,
     "queue.ranked": _queue_ranked,
+    **findings_projection.HANDLERS,
     **label_projection.HANDLERS,
     **reader_projection.HANDLERS,
     **blind_projection.HANDLERS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import duckdb
@@ -12,6 +12,7 @@ from configs.errors import UsageError
 from configs.taxonomy import load_taxonomy
 from storage.approvals import ReviewState, own_verdicts
 from storage.cases import CaseRow, case_row
+from storage.findings import StoredFinding, findings_of, without_mention_of
 from storage.grid import Grid
 from storage.labels import LabelMask, LabelVersion, bases_of, versions_of_case
 from storage.open_readings import UNREAD
@@ -71,9 +72,10 @@ class ReviewCase:
         versions: Label versions of the reviews, oldest first.
         held_until: Structure -> expiry of this reader's own claim.
         may_approve: This reader's role allows to approve and return verdicts.
+        findings: Structure -> what the plausibility rules found in the newest prediction.
 
     Of a blind structure there is the mask to judge and the members' masks, as A, B, ... in an order
-    that says nothing; no map, no verdict and no version of it.
+    that says nothing; no map, no verdict and no version of it, and no finding that speaks of it.
     """
 
     case: CaseRow
@@ -87,6 +89,7 @@ class ReviewCase:
     versions: tuple[LabelVersion, ...]
     held_until: Mapping[str, datetime]
     may_approve: bool
+    findings: Mapping[str, Sequence[StoredFinding]] = field(default_factory=dict)
 
 
 def read_case(store: Store, case_id: str, *, reader: str, now: datetime) -> ReviewCase:
@@ -128,6 +131,7 @@ def read_case(store: Store, case_id: str, *, reader: str, now: datetime) -> Revi
             versions=tuple(one for one in versions if one.structure not in untold),
             held_until=_held_until(connection, case_id, reader, now),
             may_approve=is_allowed(registered_roles(connection), reader, Action.APPROVE),
+            findings=without_mention_of(findings_of(connection, prediction_id), untold),
         )
 
 

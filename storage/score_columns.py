@@ -81,8 +81,8 @@ _QUERY = f"""
     ),
     found AS (
         SELECT prediction_id, structure, count(*) AS findings,
-               first(explanation ORDER BY rule, place) AS finding
-        FROM current_findings GROUP BY prediction_id, structure
+               string_agg(DISTINCT rule, ', ' ORDER BY rule) AS finding
+        FROM current_findings WHERE severity = 'fault' GROUP BY prediction_id, structure
     ),
     likely AS (
         SELECT prediction_id, structure, count(*) AS candidates, max(peak) AS candidate_peak

@@ -28,6 +28,8 @@ _NAMED_BY_LINE = (
     "table",
     "evidence",
     "protocol",
+    "rules",
+    "findings",
 )
 _NAMED_BY_MANIFEST = ("masks", "maps")
 # Tables that the journal knows nothing of.

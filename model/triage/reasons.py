@@ -22,7 +22,7 @@ class ReasonFacts(NamedTuple):
         odd_one: The member that agrees least, where that is one alone of three or more.
         only_member: Who covers the structure where that is one member.
         seen_by: Members with a mask and their volumes, in words.
-        finding: What one of the rules says.
+        finding: Their names; not their words, which may tell of a label that is to be read blind.
     """
 
     volume_ml: float | None
@@ -47,9 +47,7 @@ def reason(facts: ReasonFacts) -> str:
     """Return why a label is looked at, in one sentence of parts."""
     parts = _seen(facts) if facts.volume_ml else _missed(facts)
     if facts.finding is not None:
-        others = (facts.findings or 0) - 1
-        more = f" (and {others:.0f} more)" if others > 0 else ""
-        parts.append(f"{facts.finding}{more}")
+        parts.append(f"anatomy speaks against it ({facts.finding})")
     if facts.candidates and facts.candidate_peak is not None:
         places = "place" if facts.candidates == 1 else "places"
         parts.append(

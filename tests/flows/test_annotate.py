@@ -29,10 +29,10 @@ from storage.grid import Grid
 from storage.masks import decode_mask
 from storage.model_registry import register_model
 from storage.predictions import closed_predictions, masks_of, nested_box
-from storage.queue import scores_of
 from storage.rebuild import rebuild
 from storage.store import Store
 from storage.verify import verify
+from tests.stored_scores import scores_of
 
 VIEWS = ("closed_cases", "scores", "masks", "maps", "current_queue", "open_failures")
 

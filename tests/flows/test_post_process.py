@@ -17,9 +17,9 @@ from storage.grid import Grid
 from storage.lesion_candidates import candidates_of
 from storage.model_registry import configured_committee
 from storage.predictions import StoredCandidate
-from storage.queue import scores_of
 from storage.store import Store
 from storage.verify import verify
+from tests.stored_scores import scores_of
 
 OWN = """
 version = 1

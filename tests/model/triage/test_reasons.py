@@ -48,11 +48,9 @@ def test_a_nearly_seen_structure_names_the_probability():
 
 
 def test_findings_and_candidates_are_added():
-    words = reason(
-        facts(finding="lies left of the midline", findings=2, candidates=3, candidate_peak=0.4)
-    )
+    words = reason(facts(finding="pieces, side", findings=2, candidates=3, candidate_peak=0.4))
 
     assert words.endswith(
-        "; lies left of the midline (and 1 more); 3 places outside the mask may be one, up to "
+        "; anatomy speaks against it (pieces, side); 3 places outside the mask may be one, up to "
         "probability 0.40"
     )
