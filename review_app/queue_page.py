@@ -76,8 +76,8 @@ def _progress(page: QueuePage) -> None:
     by = f" by {page.policy.replace('_', ' ')}" if page.policy else ""
     st.progress(done.share, text=f"{done.words}. Ranked {ranked}{by}.{waiting}")
     if page.estimate_words:
-        words = html.escape(page.estimate_words)
-        st.html(f'<span class="soft">Predicted DSC: {words}</span>')
+        with st.expander(f"Predicted DSC and minutes are {page.basis}: what they rest on"):
+            st.html("".join(f'<p class="why">{html.escape(w)}.</p>' for w in page.estimate_words))
 
 
 def _cases(blocks: Sequence[CaseBlock], here: Desk, *, number: int) -> None:

@@ -112,7 +112,8 @@ class QueuePage:
         readings: Independent readings that wait for this reader.
         datasets: The public datasets that CTs came with, whether queued or not.
         policy: What the queue was ranked by; empty of an older snapshot.
-        estimate_words: What predicted DSC rests on, in words; the same.
+        basis: ``calibrated``, ``uncalibrated`` or ``none``: what predicted DSC rests on; the same.
+        estimate_words: The same in words, one sentence an estimate.
     """
 
     cases: tuple[QueuedCase, ...]
@@ -123,7 +124,8 @@ class QueuePage:
     readings: int
     datasets: tuple[str, ...] = ()
     policy: str = ""
-    estimate_words: str = ""
+    basis: str = ""
+    estimate_words: tuple[str, ...] = ()
 
     @property
     def items(self) -> tuple[ReviewItem, ...]:
@@ -215,7 +217,8 @@ def queue_page(
         readings=readings[0] if readings else 0,
         datasets=_datasets(connection),
         policy=how.get("policy", ""),
-        estimate_words=how.get("words", ""),
+        basis=how.get("basis", ""),
+        estimate_words=tuple(part for part in how.get("words", "").split("; ") if part),
     )
 
 
