@@ -137,20 +137,21 @@ def _queued(columns: ScoreColumns, missed_probability: float) -> npt.NDArray[np.
 def _rows(columns: ScoreColumns, estimates: Estimates, result: Ranked) -> dict[str, Any]:
     """Return the snapshot's columns, in order."""
     order = result.order
-    has_mask = columns.numbers["volume_ml"][order] > 0
     names = np.array(columns.case_ids, object), np.array(columns.structures, object)
+    drawn = columns.numbers["volume_ml"] > 0
     numbers = {
         "risk": result.risk,
-        "predicted_dsc": estimates.dsc,
-        "dsc_low": estimates.low,
-        "dsc_high": estimates.high,
+        # Of no mask there is no DSC to predict.
+        "predicted_dsc": np.where(drawn, estimates.dsc, np.nan),
+        "dsc_low": np.where(drawn, estimates.low, np.nan),
+        "dsc_high": np.where(drawn, estimates.high, np.nan),
         "presence": estimates.presence,
         "minutes": estimates.minutes,
         "gain": result.gain,
     }
     return {
         "position": np.arange(1, len(order) + 1),
-        "kind": np.where(has_mask, *KINDS).astype(object),
+        "kind": np.where(drawn[order], *KINDS).astype(object),
         "case_id": names[0][columns.case[order]],
         "structure": names[1][columns.structure[order]],
         "reason": np.array(reasons(columns, order), object),
