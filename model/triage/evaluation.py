@@ -313,9 +313,24 @@ def _orders(
         if policy not in ("expected_gain", "round_robin"):
             per_minute = replace(chosen, per_minute=True)
             orders[f"{policy} per minute"] = ranked(table, estimates, per_minute).order
-    believed = replace(estimates, dsc=fitted.means[table.structure])
-    orders[STRUCTURE_MEAN] = ranked(table, believed, ranking).order
+    orders[STRUCTURE_MEAN] = ranked(table, _blind_to_cases(table, fitted), ranking).order
     return orders
+
+
+def _blind_to_cases(table: ScoreTable, fitted: FittedTriage) -> Estimates:
+    """Return what is expected of labels by whoever knows their structure and sees the mask."""
+    dsc, nothing = fitted.means[table.structure], np.full(len(table), np.nan)
+    return Estimates(
+        dsc=dsc,
+        low=nothing,
+        high=nothing,
+        presence=(table["volume_ml"] > 0).astype(float),
+        edit_chance=fitted.edits.predict(table, dsc),
+        minutes=fitted.minutes.predict(table, dsc),
+        opening_minutes=fitted.minutes.opening_minutes,
+        basis="none",
+        words="",
+    )
 
 
 def _replay_rows(curves: Mapping[str, Sequence[Curve]]) -> list[ReplayQuality]:
