@@ -29,6 +29,7 @@ from model.triage.evaluation import (
     replay_qualities,
     split_coverage,
 )
+from model.triage.fault_sharing import SharedFaults, faults_found
 from model.triage.replay import ReaderModel
 
 MISSED_PROBABILITY = 0.25
@@ -77,6 +78,7 @@ class GroupEvaluation:
         faults: Kind of gross fault -> labels that have it.
         out_of_reach: Share of the labels' whole shortfall that no queue holds.
         coverage: Of intervals calibrated on the audit's patients.
+        shared: Gross faults by how many members have them.
     """
 
     group: str
@@ -89,6 +91,7 @@ class GroupEvaluation:
     coverage: IntervalQuality
     orders: tuple[OrderQuality, ...]
     replays: tuple[ReplayQuality, ...]
+    shared: tuple[SharedFaults, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +216,7 @@ def _group(
                 seeds=range(plan.seeds),
             )
         ),
+        shared=faults_found(labels, part.faulty_members, fitted, ranking, queued=queued),
     )
 
 

@@ -69,6 +69,8 @@ def _groups(evaluation: Evaluation) -> Iterator[str]:
         yield ""
         yield from _replays(group)
         yield ""
+        yield from _shared(group)
+        yield ""
 
 
 def _orders(group: GroupEvaluation) -> Iterator[str]:
@@ -100,6 +102,15 @@ def _replays(group: GroupEvaluation) -> Iterator[str]:
             f"| {one.name} | {one.area:.3f} | {one.gap:.2f} | {one.gap_low:.2f} to "
             f"{one.gap_high:.2f} | {one.minutes_95:.0%} | {one.against_attention:.2f} |"
         )
+
+
+def _shared(group: GroupEvaluation) -> Iterator[str]:
+    parts = [
+        f"{one.sharing}: {one.labels} labels, {one.bad} of them bad"
+        + ("" if one.found is None else f", {one.found:.0%} of these found")
+        for one in group.shared
+    ]
+    yield f"Gross faults in the first 10 % of the queue, by who shares them. {'; '.join(parts)}."
 
 
 def _cell(value: float | None) -> str:
