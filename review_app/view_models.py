@@ -300,7 +300,8 @@ def held_words(line: StructureLine) -> str:
     """Return why a structure cannot be judged, and what to do."""
     if not line.can_claim:
         return f"{line.display} is {line.state}: it can be looked at, not judged."
-    return f"{line.display} is {line.state}. Open it to judge it."
+    again = " again" if line.status == "done" else ""
+    return f"{line.display} is {line.state}. To judge it{again}, open it."
 
 
 def approval_words(given: JudgedVerdict, *, may_approve: bool) -> str:
