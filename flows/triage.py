@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from configs.attention import shipped_attention
+from configs.errors import ConfigError
 from configs.setting_sections import TriageSettings
+from configs.taxonomy import load_taxonomy
 from configs.triage import load_triage_facts
 from flows.audit import audit
 from flows.estimates import estimate
@@ -110,9 +112,12 @@ def ranking_of(settings: TriageSettings, structures: Sequence[str]) -> Ranking:
     """Return how the settings have labels ranked.
 
     Raises:
-        ConfigError: A weight names a structure that no label has and the taxonomy does not know.
+        ConfigError: A weight names a structure that the taxonomy does not know.
     """
     facts = load_triage_facts()
+    unknown = sorted(set(settings.weights) - set(load_taxonomy().names))
+    if unknown:
+        raise ConfigError(f"triage.weights names structures of the taxonomy, got {unknown}")
     return Ranking(
         policy=settings.policy,
         objective=settings.objective,

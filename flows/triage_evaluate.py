@@ -23,6 +23,7 @@ from model.triage.evaluation import (
     OrderQuality,
     ReplayQuality,
     coverage,
+    drawn_coverage,
     dsc_errors,
     fit_triage,
     order_qualities,
@@ -77,7 +78,8 @@ class GroupEvaluation:
         patients, labels, bad: How many; bad are those present with a DSC below 0.8.
         faults: Kind of gross fault -> labels that have it.
         out_of_reach: Share of the labels' whole shortfall that no queue holds.
-        coverage: Of intervals calibrated on the audit's patients.
+        coverage: Of intervals calibrated on the audit's patients, if the structure is there.
+        drawn_coverage: Of the same on all drawn masks; one of nothing has a DSC of 0.
         shared: Gross faults by how many members have them.
     """
 
@@ -89,6 +91,7 @@ class GroupEvaluation:
     out_of_reach: float
     errors: DscErrors
     coverage: IntervalQuality
+    drawn_coverage: IntervalQuality
     orders: tuple[OrderQuality, ...]
     replays: tuple[ReplayQuality, ...]
     shared: tuple[SharedFaults, ...]
@@ -205,7 +208,8 @@ def _group(
         out_of_reach=float(lacking[~queued].sum() / lacking.sum()) if lacking.any() else 0.0,
         errors=dsc_errors(labels, fitted),
         coverage=coverage(labels, fitted),
-        orders=tuple(order_qualities(labels, fitted, ranking)),
+        drawn_coverage=drawn_coverage(labels, fitted),
+        orders=tuple(order_qualities(labels, fitted, ranking, queued=queued)),
         replays=tuple(
             replay_qualities(
                 labels,

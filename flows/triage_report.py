@@ -34,15 +34,18 @@ def _opening(evaluation: Evaluation, plan: EvaluationPlan) -> Iterator[str]:
     yield (
         f"Fitted on {plan.fit} patients ({evaluation.words}), calibrated on {plan.calibrate} "
         f"others. The truth is known, so DSC here is with the truth. Times: the policies believe "
-        f"the priors; readers take log-normal times (sigma {plan.reader.minutes_sigma:g}), each "
+        "the priors for the change that they expect; readers take the time of what there really is "
+        f"to change, log-normal (sigma {plan.reader.minutes_sigma:g}), each "
         f"structure off by up to {plan.reader.misspecified:.0%}, overlook "
         f"{plan.reader.overlooked:.0%} of wrong labels and draw with a DSC that varies by "
-        f"{plan.reader.dsc_sd:g} round the human ceiling; {plan.seeds} seeds, each with a sample "
-        "of patients drawn anew."
+        f"{plan.reader.dsc_sd:g} round a ceiling that is off by {plan.reader.ceiling_error:g}; "
+        f"edits were learned from another reader. {plan.seeds} seeds, each with a sample of "
+        "patients drawn anew."
     )
     yield ""
     yield (
-        f"Intervals at 90 %, {evaluation.split_patients} calibration patients, "
+        f"Intervals at 90 %, if the structure is there, {evaluation.split_patients} calibration "
+        "patients, "
         f"{len(evaluation.splits)} splits: coverage {_mean(covered):.3f} (from {min(covered):.3f} "
         f"to {max(covered):.3f}), median width {_mean(widths):.3f}, interval score "
         f"{_mean(scores):.3f}, coverage among truly bad labels {_mean(bad):.3f}."
@@ -62,7 +65,8 @@ def _groups(evaluation: Evaluation) -> Iterator[str]:
             f"{group.errors.structure_mean:.3f}), of bad labels {group.errors.bad_predicted:.3f} "
             f"({group.errors.bad_structure_mean:.3f}). Intervals: coverage "
             f"{group.coverage.coverage:.3f}, median width {group.coverage.median_width:.3f}, "
-            f"among bad labels {group.coverage.bad_coverage:.3f}."
+            f"among bad labels {group.coverage.bad_coverage:.3f}; of all drawn masks, those of "
+            f"nothing counted as DSC 0, {group.drawn_coverage.coverage:.3f}."
         )
         yield ""
         yield from _orders(group)

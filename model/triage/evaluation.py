@@ -39,6 +39,11 @@ PREDICTED = "predicted DSC"
 CORRECTED_ATTENTION = "attention, corrected"
 WHOLE_GAIN = 0.95
 
+LEARNED_FROM = ReaderModel(
+    dsc_sd=0.02, tolerance=0.05, overlooked=0.1, misspecified=0.0, ceiling_error=0.0
+)
+"""The reader whose edits triage learns; another than the one that is replayed."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownLabels:
@@ -122,7 +127,7 @@ def fit_triage(
         opens=np.zeros(len(nothing), np.bool_),
         prior=priors.minutes,
     )
-    readings = _read(fitted, minutes, believed, ceilings, np.random.default_rng(seed))
+    readings = _read(fitted, minutes, ceilings, np.random.default_rng(seed), LEARNED_FROM)
     return FittedTriage(
         predictor=predictor,
         intervals=fit_intervals(audit, predictor.predict(audit), calibration.dsc),
@@ -181,6 +186,12 @@ def coverage(labels: KnownLabels, fitted: FittedTriage) -> IntervalQuality:
     )
 
 
+def drawn_coverage(labels: KnownLabels, fitted: FittedTriage) -> IntervalQuality:
+    """Return how the intervals do on all drawn masks; one of nothing has a DSC of 0."""
+    drawn = labels.rows(labels.table["volume_ml"] > 0)
+    return coverage(replace(drawn, dsc=drawn.quality), fitted)
+
+
 def split_coverage(
     pool: KnownLabels, predictor: DscPredictor, *, splits: int, calibrate: int, seed: int
 ) -> list[IntervalQuality]:
@@ -212,7 +223,8 @@ class OrderQuality:
     Attributes:
         within: Within structures, macro-averaged.
         within_good: The same of labels whose true DSC is above 0.8.
-        found_5, found_10: Share of all bad labels in the first 5 and 10 % of the whole queue.
+        found_5, found_10: Share of what is bad in the queue (a DSC below 0.8, a mask of nothing) in
+            its first 5 and 10 %.
     """
 
     name: str
@@ -223,9 +235,16 @@ class OrderQuality:
 
 
 def order_qualities(
-    labels: KnownLabels, fitted: FittedTriage, ranking: Ranking
+    labels: KnownLabels, fitted: FittedTriage, ranking: Ranking, *, queued: Flags
 ) -> list[OrderQuality]:
-    """Compare predicted DSC, every policy, the structures' means and the truth itself."""
+    """Compare predicted DSC, every policy, the structures' means and the truth itself.
+
+    Args:
+        labels: With their truth.
+        fitted: What triage knows.
+        ranking: Weights and ceilings.
+        queued: Labels that triage would queue, shape (N,).
+    """
     estimates = fitted.estimates(labels.table)
     table = labels.table
     risks = {PREDICTED: 1 - estimates.dsc, STRUCTURE_MEAN: 1 - fitted.means[table.structure]}
@@ -237,12 +256,8 @@ def order_qualities(
             risks[policy] = priority(table, chosen)
     share = table["attention_mm3"] / (1000 * np.maximum(table["volume_ml"], 1e-3))
     risks[CORRECTED_ATTENTION] = share
-    risks[ORACLE] = 1 - labels.dsc
-    there = labels.present
-    return [
-        _order_quality(name, risk[there], labels.dsc[there], labels.rows(there).table)
-        for name, risk in risks.items()
-    ]
+    risks[ORACLE] = 1 - labels.quality
+    return [_order_quality(name, _known(risk), labels, queued) for name, risk in risks.items()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,9 +307,7 @@ def replay_qualities(
         generator = np.random.default_rng(seed)
         sample = _resampled(base, generator)
         estimates = fitted.estimates(sample.table)
-        readings = _read(
-            sample, fitted.minutes, estimates.dsc, ranking.ceilings, generator, reader=reader
-        )
+        readings = _read(sample, fitted.minutes, ranking.ceilings, generator, reader)
         orders = _orders(sample, estimates, fitted, replace(ranking, seed=seed))
         orders[ORACLE] = oracle_order(readings, sample.table.case)
         for name, order in orders.items():
@@ -360,19 +373,25 @@ def _replay_rows(curves: Mapping[str, Sequence[Curve]]) -> list[ReplayQuality]:
 def _read(
     labels: KnownLabels,
     minutes: MinutesModel,
-    believed: Column,
     ceilings: Column,
     generator: np.random.Generator,
-    *,
-    reader: ReaderModel | None = None,
+    reader: ReaderModel,
 ) -> Readings:
+    """Draw a reader's work. Its minutes follow what there really is to change, in the mean."""
     table = labels.table
+    moved = np.clip(
+        ceilings + reader.ceiling_error * generator.standard_normal(len(ceilings)), 0, 1
+    )
+    really = np.where(labels.present, labels.dsc, 0.0)
     return read(
-        TrueLabels(labels.quality, labels.present, ceilings[table.structure]),
+        TrueLabels(labels.quality, labels.present, moved[table.structure]),
         Expected(
-            minutes.predict(table, believed), minutes.opening_minutes, table.structure, table.case
+            minutes.predict(table, np.where(labels.quality >= 1, 1.0, really)),
+            minutes.opening_minutes,
+            table.structure,
+            table.case,
         ),
-        reader=reader or ReaderModel(),
+        reader=reader,
         generator=generator,
     )
 
@@ -397,19 +416,27 @@ def _resampled(labels: KnownLabels, generator: np.random.Generator) -> KnownLabe
     return replace(sample, table=table)
 
 
-def _order_quality(name: str, risk: Column, dsc: Column, table: ScoreTable) -> OrderQuality:
+def _known(risk: Column) -> Column:
+    """Return a risk where labels without a number come last."""
     lowest = np.nanmin(risk) if np.isfinite(risk).any() else 0.0
-    known = np.nan_to_num(risk, nan=lowest - 1)
+    return np.nan_to_num(risk, nan=lowest - 1)
+
+
+def _order_quality(name: str, risk: Column, labels: KnownLabels, queued: Flags) -> OrderQuality:
+    there, table = labels.present, labels.table
     outcomes = [
         Outcome(structure=table.structures[code], risk=float(value), dsc=float(true))
-        for code, value, true in zip(table.structure, known, dsc, strict=True)
+        for code, value, true in zip(
+            table.structure[there], risk[there], labels.dsc[there], strict=True
+        )
     ]
+    risk, quality = risk[queued], labels.quality[queued]
     return OrderQuality(
         name=name,
         within=ranking_summary(outcomes, bad_below=BAD_DSC),
         within_good=ranking_summary(outcomes, bad_below=BAD_DSC, only_above=BAD_DSC),
-        found_5=share_found(known, dsc, looked_at=0.05, bad_below=BAD_DSC),
-        found_10=share_found(known, dsc, looked_at=0.10, bad_below=BAD_DSC),
+        found_5=share_found(risk, quality, looked_at=0.05, bad_below=BAD_DSC),
+        found_10=share_found(risk, quality, looked_at=0.10, bad_below=BAD_DSC),
     )
 
 
