@@ -56,8 +56,9 @@ class ReviewItem:
         verdict_by: Who gave it.
         held_until: When the claim of the holder ends, UTC.
         returned_by: The second reader who returned that verdict, so that it is open again.
-        predicted_dsc, dsc_low, dsc_high: What triage expects of the label, and the interval; None
-            of a blind item and where nothing is known.
+        predicted_dsc, dsc_low, dsc_high: What triage expects of the label if the structure is
+            there, and the interval; None of a blind item and where nothing is known.
+        presence: Probability that it is there; the same.
         minutes: Predicted for it; None of a blind item.
     """
 
@@ -77,6 +78,7 @@ class ReviewItem:
     predicted_dsc: float | None = None
     dsc_low: float | None = None
     dsc_high: float | None = None
+    presence: float | None = None
     minutes: float | None = None
 
     @property
@@ -152,7 +154,7 @@ _OF_DATASET = """
 """
 _COLUMNS = (
     "position, kind, case_id, structure, risk, reason, prediction_id, status, holder, verdict, "
-    "verdict_by, returned_by, held_until, predicted_dsc, dsc_low, dsc_high, minutes"
+    "verdict_by, returned_by, held_until, predicted_dsc, dsc_low, dsc_high, presence, minutes"
 )
 
 
