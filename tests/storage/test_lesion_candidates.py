@@ -2,13 +2,13 @@ from datetime import datetime
 
 import pytest
 
-from storage import database, projection
 from storage.assignments import assign_readings
 from storage.lesion_candidates import candidates_of
 from storage.predictions import Manifest, StoredCandidate, close_case, manifest_grid
 from storage.rebuild import rebuild
 from storage.review_case import read_case
 from storage.verify import verify
+from tests.old_schema import before, other_than_queue
 from tests.stored_scores import scores_of
 
 COMMITTEE = "k-00000000000a"
@@ -95,25 +95,19 @@ def test_the_rules_of_a_case_are_an_object_that_verify_looks_at(made):
 
 def test_a_database_from_before_there_were_rules_opens(made, monkeypatch):
     """It is brought to the new schema, keeps its rows, and takes new cases."""
-    before = scores(made)
+    rows = scores(made)
     with monkeypatch.context() as old:
-        shipped = database.migrations()
-        old.setattr(database, "migrations", lambda: [one for one in shipped if one.version < 6])
-        columns = projection._SCORE_ROWS.split(',"removed_ml"')[0] + "}]"
-        old.setattr(projection, "_SCORE_ROWS", columns)
-        old.setitem(projection._HANDLERS, "queue.ranked", projection._nothing)
+        before(old, 6)
         rebuild(made.store)
         with made.store.read() as connection:
             names = connection.execute("SELECT name FROM pragma_table_info('scores')").fetchall()
     assert ("removed_ml",) not in names
 
-    assert scores(made) == before
+    assert scores(made) == rows
     close(made, 0, candidate(0.3))
 
     assert len(found(made)) == 1
-    places = [finding.place for finding in verify(made.store).findings]
-    # The queue's rows of that time were left out above.
-    assert [place for place in places if "queue" not in place] == []
+    assert other_than_queue(verify(made.store).findings) == []
 
 
 def scores(made):

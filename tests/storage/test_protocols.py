@@ -4,10 +4,11 @@ import json
 import pytest
 
 from configs.errors import UsageError
-from storage import database, projection
+from storage import projection
 from storage.protocols import kept_protocol, protocol_of, protocols_in_force, verdicts_by_protocol
 from storage.rebuild import rebuild
 from storage.verify import verify
+from tests.old_schema import before
 
 OWN = """
 version = 2
@@ -92,7 +93,7 @@ def test_rebuild_brings_them_back_and_verify_looks_at_their_words(made, readings
 
 def test_a_database_from_before_there_were_protocols_opens(made, readings, monkeypatch):
     readings.review(made.case_ids[0], "liver", "accept")
-    before = rows(made)
+    known = rows(made)
     handler = projection._HANDLERS["verdict.given"]
 
     def without_protocol(connection, line, objects):
@@ -100,8 +101,7 @@ def test_a_database_from_before_there_were_protocols_opens(made, readings, monke
         handler(connection, line, objects)
 
     with monkeypatch.context() as old:
-        shipped = database.migrations()
-        old.setattr(database, "migrations", lambda: [one for one in shipped if one.version < 8])
+        before(old, 8)
         old.setitem(projection._HANDLERS, "verdict.given", without_protocol)
         rebuild(made.store)
 
@@ -109,4 +109,4 @@ def test_a_database_from_before_there_were_protocols_opens(made, readings, monke
     readings.review(made.case_ids[0], "stomach", "accept")
     assert len(rows(made)) == 1
     rebuild(made.store)
-    assert rows(made)[:1] == before
+    assert rows(made)[:1] == known
