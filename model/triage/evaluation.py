@@ -10,7 +10,13 @@ import numpy.typing as npt
 
 from configs.triage_priors import TriagePriors
 from model.ranking_quality import Outcome, RankingSummary, ranking_summary, share_found
-from model.triage.conformal import IntervalQuality, Intervals, fit_intervals, interval_quality
+from model.triage.conformal import (
+    IntervalQuality,
+    Intervals,
+    fit_intervals,
+    interval_quality,
+    no_intervals,
+)
 from model.triage.edit_chance import EditChance, fit_edit_chance
 from model.triage.estimates import Estimates
 from model.triage.gain import Places
@@ -46,7 +52,7 @@ class KnownLabels:
 
     Attributes:
         table: What triage sees.
-        dsc: Consensus against truth; NaN where the structure is not there.
+        dsc: Consensus against truth; NaN where the structure is not there, and nowhere else.
         present: Whether it is there.
     """
 
@@ -65,6 +71,24 @@ class KnownLabels:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Beliefs:
+    """What is believed of N labels before anybody looks.
+
+    Attributes:
+        estimates: Triage's.
+        baseline: The same, with each structure's mean as the DSC and what follows from it; it looks
+            at a case no further than presence and volume.
+    """
+
+    estimates: Estimates
+    baseline: Estimates
+
+    def rows(self, where: Flags | Places) -> Beliefs:
+        """Return those of some of the labels."""
+        return Beliefs(self.estimates.rows(where), self.baseline.rows(where))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class FittedTriage:
     """Everything that triage learns from labels that were read."""
 
@@ -75,11 +99,11 @@ class FittedTriage:
     minutes: MinutesModel
     means: Column
 
-    def estimates(self, table: ScoreTable) -> Estimates:
+    def beliefs(self, table: ScoreTable) -> Beliefs:
         """Return what is expected of labels."""
-        dsc = self.predictor.predict(table)
+        dsc, means = self.predictor.predict(table), self.means[table.structure]
         low, high = self.intervals.of(table, dsc)
-        return Estimates(
+        estimates = Estimates(
             dsc=dsc,
             low=low,
             high=high,
@@ -90,6 +114,13 @@ class FittedTriage:
             basis=self.predictor.basis,
             words=self.predictor.words,
         )
+        baseline = replace(
+            estimates,
+            dsc=means,
+            edit_chance=self.edits.predict(table, means),
+            minutes=self.minutes.predict(table, means),
+        )
+        return Beliefs(estimates, baseline)
 
 
 def fit_triage(
@@ -102,7 +133,8 @@ def fit_triage(
 ) -> FittedTriage:
     """Learn from labels as if readers had read them all.
 
-    Times are not learned: the policy believes the priors, and the replayed reader differs.
+    Times are not learned: the policy believes the priors, and the replayed reader differs. Where
+    too little was read, predictions are a fallback without intervals, as they are in a workspace.
 
     Args:
         fitted: Labels of patients that everything but the intervals is fitted on.
@@ -112,7 +144,6 @@ def fit_triage(
         seed: Of folds and of the reader whose edits are learned.
     """
     predictor = fit_dsc(fitted.table, fitted.dsc, seed=seed)
-    audit = calibration.table
     believed = predictor.predict(fitted.table)
     nothing = np.full(len(fitted.table), np.nan)
     minutes = fit_minutes(
@@ -122,10 +153,21 @@ def fit_triage(
         opens=np.zeros(len(nothing), np.bool_),
         prior=priors.minutes,
     )
-    readings = _read(fitted, minutes, believed, ceilings, np.random.default_rng(seed))
+    readings = _read(
+        fitted,
+        Expected(
+            minutes.predict(fitted.table, believed),
+            minutes.opening_minutes,
+            fitted.table.structure,
+            fitted.table.case,
+        ),
+        ceilings,
+        reader=ReaderModel(),
+        generator=np.random.default_rng(seed),
+    )
     return FittedTriage(
         predictor=predictor,
-        intervals=fit_intervals(audit, predictor.predict(audit), calibration.dsc),
+        intervals=_intervals(predictor, calibration),
         presence=fit_presence(fitted.table, fitted.present.astype(float)),
         edits=fit_edit_chance(
             fitted.table, believed, (readings.gain > 0).astype(float), prior=priors.edit
@@ -153,14 +195,17 @@ class DscErrors:
     bad: int
 
 
-def dsc_errors(labels: KnownLabels, fitted: FittedTriage) -> DscErrors:
-    """Compare predicted DSC with the truth, beside the means of structures."""
-    expected = fitted.predictor.predict(labels.table)
+def dsc_errors(labels: KnownLabels, beliefs: Beliefs) -> DscErrors:
+    """Compare predicted DSC with the truth, beside the means of structures.
+
+    Labels that nothing is predicted of are left out of both.
+    """
+    expected = beliefs.estimates.dsc
     known = labels.present & np.isfinite(expected)
     dsc = labels.dsc[known]
     errors = (
         np.abs(expected[known] - dsc),
-        np.abs(fitted.means[labels.table.structure[known]] - dsc),
+        np.abs(beliefs.baseline.dsc[known] - dsc),
     )
     bad = dsc < BAD_DSC
     return DscErrors(
@@ -173,9 +218,9 @@ def dsc_errors(labels: KnownLabels, fitted: FittedTriage) -> DscErrors:
     )
 
 
-def coverage(labels: KnownLabels, fitted: FittedTriage) -> IntervalQuality:
+def coverage(labels: KnownLabels, beliefs: Beliefs) -> IntervalQuality:
     """Return how the intervals do on labels of structures that are there."""
-    estimates = fitted.estimates(labels.table)
+    estimates = beliefs.estimates
     return interval_quality(
         low=estimates.low, high=estimates.high, dsc=labels.dsc, patient=labels.table.patient
     )
@@ -199,7 +244,7 @@ def split_coverage(
     for _ in range(splits):
         chosen = np.isin(pool.table.patient, generator.permutation(patients)[:calibrate])
         own, rest = pool.rows(chosen), pool.rows(~chosen)
-        intervals = fit_intervals(own.table, predictor.predict(own.table), own.dsc)
+        intervals = _intervals(predictor, own)
         low, high = intervals.of(rest.table, predictor.predict(rest.table))
         found.append(interval_quality(low=low, high=high, dsc=rest.dsc, patient=rest.table.patient))
     return found
@@ -212,7 +257,7 @@ class OrderQuality:
     Attributes:
         within: Within structures, macro-averaged.
         within_good: The same of labels whose true DSC is above 0.8.
-        found_5, found_10: Share of all bad labels in the first 5 and 10 % of the whole queue.
+        found_5, found_10: Share of all bad labels in the first 5 and 10 %, structures mixed.
     """
 
     name: str
@@ -222,13 +267,13 @@ class OrderQuality:
     found_10: float | None
 
 
-def order_qualities(
-    labels: KnownLabels, fitted: FittedTriage, ranking: Ranking
-) -> list[OrderQuality]:
-    """Compare predicted DSC, every policy, the structures' means and the truth itself."""
-    estimates = fitted.estimates(labels.table)
-    table = labels.table
-    risks = {PREDICTED: 1 - estimates.dsc, STRUCTURE_MEAN: 1 - fitted.means[table.structure]}
+def order_qualities(labels: KnownLabels, beliefs: Beliefs, ranking: Ranking) -> list[OrderQuality]:
+    """Compare predicted DSC, every policy, the structures' means and the truth itself.
+
+    ``round_robin`` orders as ``disagreement`` does within structures, and is left out.
+    """
+    estimates, table = beliefs.estimates, labels.table
+    risks = {PREDICTED: 1 - estimates.dsc, STRUCTURE_MEAN: 1 - beliefs.baseline.dsc}
     for policy in POLICIES:
         chosen = replace(ranking, policy=policy)
         if policy == "expected_gain":
@@ -256,6 +301,8 @@ class ReplayQuality:
         gap_low, gap_high: 5th and 95th percentile over seeds.
         minutes_95: Minutes to 95 % of the gain of reading everything, over those of all.
         against_attention: Those minutes over the attention policy's.
+
+    Seeds in which reading brings nothing count nowhere; figures without a seed are NaN.
     """
 
     name: str
@@ -269,7 +316,7 @@ class ReplayQuality:
 
 def replay_qualities(
     labels: KnownLabels,
-    fitted: FittedTriage,
+    beliefs: Beliefs,
     ranking: Ranking,
     *,
     queued: Flags,
@@ -280,90 +327,44 @@ def replay_qualities(
 
     Args:
         labels: Of the patients that are read.
-        fitted: What the policies know.
+        beliefs: What the policies know of them.
         ranking: Weights and ceilings.
         queued: Labels that triage would queue, shape (N,); the others are nobody's.
         reader: Draws what corrections bring and how long they take.
         seeds: At least five for a range that says something.
+
+    Returns:
+        One for each order, most of the gap closed first; nothing where no label is queued.
     """
     curves: dict[str, list[Curve]] = {}
-    base = labels.rows(queued)
+    base, believed = labels.rows(queued), beliefs.rows(queued)
+    if not len(base.table):
+        return []
     for seed in seeds:
         generator = np.random.default_rng(seed)
-        sample = _resampled(base, generator)
-        estimates = fitted.estimates(sample.table)
-        readings = _read(
-            sample, fitted.minutes, estimates.dsc, ranking.ceilings, generator, reader=reader
+        sample, places = resampled(base, generator)
+        known = believed.rows(places)
+        estimates = known.estimates
+        expected = Expected(
+            estimates.minutes,
+            estimates.opening_minutes,
+            sample.table.structure,
+            sample.table.case,
         )
-        orders = _orders(sample, estimates, fitted, replace(ranking, seed=seed))
+        readings = _read(sample, expected, ranking.ceilings, reader=reader, generator=generator)
+        orders = _orders(sample.table, known, replace(ranking, seed=seed))
         orders[ORACLE] = oracle_order(readings, sample.table.case)
         for name, order in orders.items():
             curves.setdefault(name, []).append(replay(order, readings, sample.table.case))
     return _replay_rows(curves)
 
 
-def _orders(
-    sample: KnownLabels, estimates: Estimates, fitted: FittedTriage, ranking: Ranking
-) -> dict[str, Places]:
-    table = sample.table
-    orders: dict[str, Places] = {}
-    for policy in POLICIES:
-        chosen = replace(ranking, policy=policy)
-        orders[policy] = ranked(table, estimates, chosen).order
-        if policy not in ("expected_gain", "round_robin"):
-            per_minute = replace(chosen, per_minute=True)
-            orders[f"{policy} per minute"] = ranked(table, estimates, per_minute).order
-    believed = replace(estimates, dsc=fitted.means[table.structure])
-    orders[STRUCTURE_MEAN] = ranked(table, believed, ranking).order
-    return orders
+def resampled(labels: KnownLabels, generator: np.random.Generator) -> tuple[KnownLabels, Places]:
+    """Draw as many patients as there are, with replacement; one drawn twice counts as two.
 
-
-def _replay_rows(curves: Mapping[str, Sequence[Curve]]) -> list[ReplayQuality]:
-    areas = {name: np.array([one.area() for one in own]) for name, own in curves.items()}
-    reached = {
-        name: np.array([one.minutes_to(WHOLE_GAIN) / one.minutes[-1] for one in own])
-        for name, own in curves.items()
-    }
-    random, oracle = areas["random_foreground"], areas[ORACLE]
-    rows = []
-    for name, area in areas.items():
-        gap = (area - random) / np.where(oracle > random, oracle - random, np.nan)
-        rows.append(
-            ReplayQuality(
-                name=name,
-                area=float(area.mean()),
-                gap=float(np.nanmean(gap)),
-                gap_low=float(np.nanpercentile(gap, 5)),
-                gap_high=float(np.nanpercentile(gap, 95)),
-                minutes_95=float(reached[name].mean()),
-                against_attention=float((reached[name] / reached["attention"]).mean()),
-            )
-        )
-    return sorted(rows, key=lambda row: -row.gap)
-
-
-def _read(
-    labels: KnownLabels,
-    minutes: MinutesModel,
-    believed: Column,
-    ceilings: Column,
-    generator: np.random.Generator,
-    *,
-    reader: ReaderModel | None = None,
-) -> Readings:
-    table = labels.table
-    return read(
-        TrueLabels(labels.quality, labels.present, ceilings[table.structure]),
-        Expected(
-            minutes.predict(table, believed), minutes.opening_minutes, table.structure, table.case
-        ),
-        reader=reader or ReaderModel(),
-        generator=generator,
-    )
-
-
-def _resampled(labels: KnownLabels, generator: np.random.Generator) -> KnownLabels:
-    """Draw as many patients as there are, with replacement; one drawn twice counts as two."""
+    Returns:
+        The labels of the patients drawn, and where each of them stood.
+    """
     by_patient = [
         np.flatnonzero(labels.table.patient == one) for one in np.unique(labels.table.patient)
     ]
@@ -379,7 +380,67 @@ def _resampled(labels: KnownLabels, generator: np.random.Generator) -> KnownLabe
         case=case.astype(np.int32).reshape(-1),
         patient=copies.astype(np.int32),
     )
-    return replace(sample, table=table)
+    return replace(sample, table=table), places
+
+
+def _intervals(predictor: DscPredictor, calibration: KnownLabels) -> Intervals:
+    table = calibration.table
+    if predictor.model is None:
+        return no_intervals(table)
+    return fit_intervals(table, predictor.predict(table), calibration.dsc)
+
+
+def _orders(table: ScoreTable, beliefs: Beliefs, ranking: Ranking) -> dict[str, Places]:
+    estimates = beliefs.estimates
+    orders: dict[str, Places] = {}
+    for policy in POLICIES:
+        chosen = replace(ranking, policy=policy)
+        orders[policy] = ranked(table, estimates, chosen).order
+        if policy not in ("expected_gain", "round_robin"):
+            per_minute = replace(chosen, per_minute=True)
+            orders[f"{policy} per minute"] = ranked(table, estimates, per_minute).order
+    chosen = replace(ranking, policy="expected_gain")
+    orders[STRUCTURE_MEAN] = ranked(table, beliefs.baseline, chosen).order
+    return orders
+
+
+def _replay_rows(curves: Mapping[str, Sequence[Curve]]) -> list[ReplayQuality]:
+    areas = {name: np.array([one.area() for one in own]) for name, own in curves.items()}
+    reached = {
+        name: np.array([one.minutes_to(WHOLE_GAIN) / one.minutes[-1] for one in own])
+        for name, own in curves.items()
+    }
+    random, oracle = areas["random_foreground"], areas[ORACLE]
+    brings = np.array([one.gain[-1] > 0 for one in curves[ORACLE]])
+    rows = []
+    for name, area in areas.items():
+        gap = ((area - random) / np.where(oracle > random, oracle - random, np.nan))[brings]
+        gap = gap[np.isfinite(gap)]
+        low, high = np.percentile(gap, [5, 95]) if len(gap) else (np.nan, np.nan)
+        rows.append(
+            ReplayQuality(
+                name=name,
+                area=_mean(area[brings]),
+                gap=_mean(gap),
+                gap_low=float(low),
+                gap_high=float(high),
+                minutes_95=_mean(reached[name][brings]),
+                against_attention=_mean((reached[name] / reached["attention"])[brings]),
+            )
+        )
+    return sorted(rows, key=lambda row: -np.nan_to_num(row.gap, nan=-np.inf))
+
+
+def _read(
+    labels: KnownLabels,
+    expected: Expected,
+    ceilings: Column,
+    *,
+    reader: ReaderModel,
+    generator: np.random.Generator,
+) -> Readings:
+    truth = TrueLabels(labels.quality, labels.present, ceilings[labels.table.structure])
+    return read(truth, expected, reader=reader, generator=generator)
 
 
 def _order_quality(name: str, risk: Column, dsc: Column, table: ScoreTable) -> OrderQuality:
