@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from importlib import metadata
 
 from flows.triage_evaluate import Evaluation, EvaluationPlan
+from flows.triage_truth import TruthEvaluation, TruthPlan
 from model.triage.conformal import LEVEL
 from model.triage.evaluation import BAD_DSC
 from model.triage.group_evaluation import GroupEvaluation
@@ -20,6 +21,54 @@ def evaluation_markdown(evaluation: Evaluation, plan: EvaluationPlan) -> str:
     return "\n".join([*_opening(evaluation, plan), *groups]).rstrip("\n") + "\n"
 
 
+def truth_markdown(evaluation: TruthEvaluation, plan: TruthPlan) -> str:
+    """Return the report on a committee's own labels, with how it was made at its head."""
+    lines = [*_truth_opening(evaluation, plan), *_group(evaluation.group)]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _truth_opening(evaluation: TruthEvaluation, plan: TruthPlan) -> Iterator[str]:
+    fits = plan.fit_share is not None
+    share = f" --fit-share {plan.fit_share:g} --split-seed {plan.split_seed}" if fits else ""
+    trained = " --trained-too" if plan.trained_too else ""
+    committee = f" --committee {plan.committee_id}" if plan.committee_id else ""
+    yield f"# Triage of committee {evaluation.committee_id}, evaluated on {plan.source}"
+    yield ""
+    yield (
+        f"`atlasloop triage evaluate --truth {plan.source} --seeds {plan.seeds}{committee}"
+        f"{share}{trained}`; "
+        f"{_versions()}."
+    )
+    yield ""
+    yield (
+        f"{evaluation.patients} patients have a truth. Left out: {evaluation.trained} cases that a "
+        f"member may have been trained on, {evaluation.taught} patients whose reviews triage "
+        f"learned from, {evaluation.saw_ai} labels whose reader had seen the AI's mask."
+    )
+    yield ""
+    if fits:
+        yield (
+            f"What triage could do after reviews: fitted on the truth of {evaluation.fitted} "
+            f"patients, calibrated on {evaluation.calibrating} others, tested on the rest "
+            f"({evaluation.words})."
+        )
+    else:
+        yield (
+            f"What triage expects in this workspace now: {evaluation.words}. Structure means are "
+            "those of the tested labels themselves, the best that nothing but the structure tells."
+        )
+    yield ""
+    yield f"The policies do not know the readers: {_reader(plan.reader, plan.seeds)}"
+    yield ""
+
+
+def _versions() -> str:
+    return (
+        f"Python {platform.python_version()}, numpy {metadata.version('numpy')}, scipy "
+        f"{metadata.version('scipy')}"
+    )
+
+
 def _opening(evaluation: Evaluation, plan: EvaluationPlan) -> Iterator[str]:
     kind = "final: nothing was tuned on these patients" if plan.final else "development patients"
     yield "# Triage, evaluated on simulated committees"
@@ -28,9 +77,7 @@ def _opening(evaluation: Evaluation, plan: EvaluationPlan) -> Iterator[str]:
     final += " --label-map FILE" if plan.label_map is not None else ""
     yield (
         f"`atlasloop triage evaluate --fit {plan.fit} --calibrate {plan.calibrate} --test "
-        f"{plan.test} --first {plan.first} --seeds {plan.seeds}{final}` ({kind}); Python "
-        f"{platform.python_version()}, numpy {metadata.version('numpy')}, scipy "
-        f"{metadata.version('scipy')}."
+        f"{plan.test} --first {plan.first} --seeds {plan.seeds}{final}` ({kind}); {_versions()}."
     )
     yield ""
     yield (
