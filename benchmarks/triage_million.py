@@ -32,7 +32,7 @@ COMMITTEE = "k"
 NOW = datetime(2026, 1, 5, 12, 0)
 
 FILL = """
-INSERT INTO predictions SELECT prediction_id, case_id, 'k', 'r-old', 'm', 1.0, i,
+INSERT INTO predictions SELECT prediction_id, case_id, 'k', 'r-old', '{manifest}', 1.0, i,
        TIMESTAMP '2026-01-01' FROM c;
 INSERT INTO scores BY NAME
 SELECT prediction_id, m AS member, structure,
@@ -56,7 +56,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="atlasloop-triage-") as folder:
         store = init(Path(folder) / "workspace")
         names = load_taxonomy().names
-        fill_index(store, FILL, cases=arguments.cases, structures=names)
+        manifest = store.put_json({"members": []})
+        fill_index(store, FILL.format(manifest=manifest), cases=arguments.cases, structures=names)
         rows = [row(name, act, arguments.repeats) for name, act in acts(store).items()]
         size = max(path.stat().st_size for path in store.objects.root.rglob("*") if path.is_file())
     scores = arguments.cases * len(names) * 4

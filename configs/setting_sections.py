@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from configs.inference_profiles import ProfileName
 from configs.test_time import MOST_PASSES
@@ -191,7 +199,7 @@ class TriageSettings(_Section):
         "round_robin",
     ] = "expected_gain"
     objective: Literal["release", "learning"] = "release"
-    weights: dict[str, float] = Field(default_factory=dict)
+    weights: dict[str, NonNegativeFloat] = Field(default_factory=dict)
     turns: Literal["none", "structure", "patient"] = "none"
     seed: int = Field(default=0, ge=0)
     audit_share: float = Field(default=0.08, ge=0, le=0.5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,7 +49,8 @@ def estimate(store: Store, table: ScoreTable, *, committee_id: str, seed: int = 
     known = read_labels(store, committee_id, settings.target)
     predictor, intervals = _predictor(table, known, level=settings.level, seed=seed)
     dsc = predictor.predict(table)
-    low, high = intervals.of(table, dsc)
+    exposed = np.isin(table.case, _codes_of(table, known.trained))
+    low, high = (np.where(exposed, np.nan, end) for end in intervals.of(table, dsc))
     presence = _presence(table, known)
     edits, minutes = _readers(table, known, dsc, load_triage_priors())
     return Estimates(
@@ -65,13 +66,25 @@ def estimate(store: Store, table: ScoreTable, *, committee_id: str, seed: int = 
             (
                 _MEANING[settings.target],
                 predictor.words,
-                intervals.words,
+                intervals.words + _exposed_words(exposed, low, table),
                 presence.words,
                 edits.words,
                 minutes.words,
             )
         ),
     )
+
+
+def _codes_of(table: ScoreTable, case_ids: Collection[str]) -> list[int]:
+    return [code for code, case_id in enumerate(table.case_ids) if case_id in case_ids]
+
+
+def _exposed_words(exposed: Flags, low: Column, table: ScoreTable) -> str:
+    """Say what has no interval though others have one: scores of learned cases flatter."""
+    if not exposed.any() or not np.isfinite(low).any():
+        return ""
+    cases = len(np.unique(table.case[exposed]))
+    return f", none on {cases} CTs that a member may have been trained on"
 
 
 def _predictor(

@@ -73,7 +73,8 @@ class Budget:
         gain: Expected of them, in DSC summed over labels; None where nothing is known.
         waiting: Labels that wait in all.
         whole_minutes: Predicted for all of them.
-        words: What the prediction rests on.
+        basis: ``calibrated``, ``uncalibrated`` or ``none``: what predicted DSC rests on.
+        words: The same in words.
     """
 
     minutes: float
@@ -82,6 +83,7 @@ class Budget:
     gain: float | None
     waiting: int
     whole_minutes: float
+    basis: str
     words: str
 
 
@@ -112,5 +114,6 @@ def within_minutes(store: Store, minutes: float) -> Budget:
         gain=float(np.nansum(gain)) if np.isfinite(gain).any() else None,
         waiting=len(case),
         whole_minutes=float(spent[-1]) if len(spent) else 0.0,
+        basis=how.get("basis", "none"),
         words=how.get("words", ""),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,6 +37,7 @@ class ReadLabels:
         dsc: Of each of ``told``, shape (N,). NaN where the structure is absent to both or where the
             label was rejected, which has no DSC.
         patients: Case id -> a number that cases share whose scans may be one patient's.
+        trained: Cases that a member may have been trained on.
     """
 
     reviews: Sequence[ReviewOutcome]
@@ -44,6 +45,7 @@ class ReadLabels:
     told: Sequence[ReviewOutcome]
     dsc: Column
     patients: Mapping[str, int]
+    trained: Collection[str] = ()
 
 
 def read_labels(store: Store, committee_id: str, target: Target) -> ReadLabels:
@@ -79,6 +81,7 @@ def read_labels(store: Store, committee_id: str, target: Target) -> ReadLabels:
         told=told,
         dsc=_dsc(told, {**known, **computed}),
         patients=patients,
+        trained=frozenset(trained),
     )
 
 

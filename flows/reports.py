@@ -109,7 +109,7 @@ def print_budget(budget: Budget) -> None:
     print_line(
         f"{budget.minutes:g} predicted minutes suffice for the first {budget.labels} of "
         f"{budget.waiting} labels, in {budget.cases} CTs{gain}; all of them take about "
-        f"{budget.whole_minutes / 60:.1f} h ({budget.words})"
+        f"{budget.whole_minutes / 60:.1f} h. Predictions are {budget.basis}; --json says why"
     )
 
 

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from configs.attention import shipped_attention
+from configs.errors import ConfigError
 from configs.setting_sections import TriageSettings
+from configs.taxonomy import load_taxonomy
 from configs.triage import load_triage_facts
 from flows.audit import audit
 from flows.estimates import estimate
@@ -110,9 +112,12 @@ def ranking_of(settings: TriageSettings, structures: Sequence[str]) -> Ranking:
     """Return how the settings have labels ranked.
 
     Raises:
-        ConfigError: A weight names a structure that no label has and the taxonomy does not know.
+        ConfigError: A weight names a structure that the taxonomy does not know.
     """
     facts = load_triage_facts()
+    unknown = sorted(set(settings.weights) - set(load_taxonomy().names))
+    if unknown:
+        raise ConfigError(f"triage.weights names structures of the taxonomy, got {unknown}")
     return Ranking(
         policy=settings.policy,
         objective=settings.objective,
@@ -137,20 +142,21 @@ def queued_labels(columns: ScoreColumns, missed_probability: float) -> npt.NDArr
 def _rows(columns: ScoreColumns, estimates: Estimates, result: Ranked) -> dict[str, Any]:
     """Return the snapshot's columns, in order."""
     order = result.order
-    has_mask = columns.numbers["volume_ml"][order] > 0
     names = np.array(columns.case_ids, object), np.array(columns.structures, object)
+    drawn = columns.numbers["volume_ml"] > 0
     numbers = {
         "risk": result.risk,
-        "predicted_dsc": estimates.dsc,
-        "dsc_low": estimates.low,
-        "dsc_high": estimates.high,
+        # Of no mask there is no DSC to predict.
+        "predicted_dsc": np.where(drawn, estimates.dsc, np.nan),
+        "dsc_low": np.where(drawn, estimates.low, np.nan),
+        "dsc_high": np.where(drawn, estimates.high, np.nan),
         "presence": estimates.presence,
         "minutes": estimates.minutes,
         "gain": result.gain,
     }
     return {
         "position": np.arange(1, len(order) + 1),
-        "kind": np.where(has_mask, *KINDS).astype(object),
+        "kind": np.where(drawn[order], *KINDS).astype(object),
         "case_id": names[0][columns.case[order]],
         "structure": names[1][columns.structure[order]],
         "reason": np.array(reasons(columns, order), object),

@@ -17,6 +17,7 @@ from flows.triage import ranking_of
 from model.simulated_committee.table import SimulatedTable, simulated_table
 from model.triage.conformal import LEAST_PATIENTS, IntervalQuality
 from model.triage.evaluation import FittedTriage, KnownLabels, fit_triage, split_coverage
+from model.triage.fault_sharing import faults_found
 from model.triage.group_evaluation import GroupEvaluation, PatientGroup, evaluate_group
 from model.triage.replay import ReaderModel
 
@@ -173,12 +174,10 @@ def _group(
         | (table["max_probability"] >= MISSED_PROBABILITY),
         faults=dict(zip(kinds.tolist(), counts.tolist(), strict=True)),
     )
-    return evaluate_group(
-        tested,
-        ranking_of(plan.ours, table.structures),
-        reader=plan.reader,
-        seeds=range(plan.seeds),
-    )
+    ranking = ranking_of(plan.ours, table.structures)
+    found = evaluate_group(tested, ranking, reader=plan.reader, seeds=range(plan.seeds))
+    shared = faults_found(labels, part.faulty_members, fitted, ranking, queued=tested.queued)
+    return replace(found, shared=shared)
 
 
 def _part(known: SimulatedTable, where: np.ndarray) -> SimulatedTable:

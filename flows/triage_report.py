@@ -83,7 +83,8 @@ def _opening(evaluation: Evaluation, plan: EvaluationPlan) -> Iterator[str]:
     yield (
         f"Fitted on {plan.fit} patients ({evaluation.words}), calibrated on {plan.calibrate} "
         f"others. The truth is known, so DSC here is with the truth. Times: the policies believe "
-        f"the priors; {_reader(plan.reader, plan.seeds)}"
+        "the priors for the change that they expect; edits were learned from another reader; "
+        f"{_reader(plan.reader, plan.seeds)}"
     )
     yield ""
     yield _splits(evaluation)
@@ -92,9 +93,10 @@ def _opening(evaluation: Evaluation, plan: EvaluationPlan) -> Iterator[str]:
 
 def _reader(reader: ReaderModel, seeds: int) -> str:
     return (
-        f"readers take log-normal times (sigma {reader.minutes_sigma:g}), each structure off by "
-        f"up to {reader.misspecified:.0%}, overlook {reader.overlooked:.0%} of wrong labels and "
-        f"draw with a DSC that varies by {reader.dsc_sd:g} round the human ceiling; {seeds} "
+        "readers take the time of what there really is to change, log-normal (sigma "
+        f"{reader.minutes_sigma:g}), each structure off by up to {reader.misspecified:.0%}, "
+        f"overlook {reader.overlooked:.0%} of wrong labels and draw with a DSC that varies by "
+        f"{reader.dsc_sd:g} round a ceiling that is off by {reader.ceiling_error:g}; {seeds} "
         "seeds, each with a sample of patients drawn anew."
     )
 
@@ -104,7 +106,8 @@ def _splits(evaluation: Evaluation) -> str:
     if not covered:
         return "No intervals: the predicted DSC is not fitted."
     return (
-        f"Intervals at {LEVEL:.0%}, {evaluation.split_patients} calibration patients, "
+        f"Intervals at {LEVEL:.0%}, if the structure is there, "
+        f"{evaluation.split_patients} calibration patients, "
         f"{len(covered)} splits: coverage {_mean(covered)} (from {min(covered):.3f} "
         f"to {max(covered):.3f}), median width "
         f"{_mean([one.median_width for one in evaluation.splits])}, interval score "
@@ -127,7 +130,9 @@ def _group(group: GroupEvaluation) -> Iterator[str]:
         f"{_cell(errors.bad_predicted)} ({_cell(errors.bad_structure_mean)}). "
         + (
             f"Intervals: coverage {_cell(covered.coverage)}, median width "
-            f"{_cell(covered.median_width)}, among bad labels {_cell(covered.bad_coverage)}."
+            f"{_cell(covered.median_width)}, among bad labels {_cell(covered.bad_coverage)}; of "
+            "all drawn masks, those of nothing counted as DSC 0, "
+            f"{_cell(group.drawn_coverage.coverage)}."
             if covered.patients
             else "No intervals."
         )
@@ -137,6 +142,9 @@ def _group(group: GroupEvaluation) -> Iterator[str]:
     yield ""
     yield from _replays(group)
     yield ""
+    if group.shared:
+        yield _shared(group)
+        yield ""
 
 
 def _orders(group: GroupEvaluation) -> Iterator[str]:
@@ -172,6 +180,15 @@ def _replays(group: GroupEvaluation) -> Iterator[str]:
             f"{_cell(one.gap_high, 2)} | {_percent(one.minutes_95)} | "
             f"{_cell(one.against_attention, 2)} |"
         )
+
+
+def _shared(group: GroupEvaluation) -> str:
+    parts = [
+        f"{one.sharing}: {one.labels} labels, {one.bad} of them bad"
+        + ("" if one.found is None else f", {one.found:.0%} of these found")
+        for one in group.shared
+    ]
+    return f"Gross faults in the first 10 % of the queue, by who shares them. {'; '.join(parts)}."
 
 
 def _cell(value: float | None, digits: int = 3) -> str:

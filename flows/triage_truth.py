@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,9 +13,10 @@ from flows.read_labels import read_labels
 from flows.triage import queued_labels, ranking_of
 from flows.true_labels import TrueLabels, true_labels
 from model.triage import conformal, predicted_dsc
-from model.triage.edit_chance import fallback_edit_chance
-from model.triage.evaluation import Beliefs, Flags, fit_triage
+from model.triage.edit_chance import fit_edit_chance
+from model.triage.evaluation import Beliefs, Flags, blind_to_cases, fit_triage
 from model.triage.group_evaluation import GroupEvaluation, PatientGroup, evaluate_group
+from model.triage.minutes import fit_minutes
 from model.triage.predicted_dsc import structure_means
 from model.triage.replay import ReaderModel
 from model.triage.score_table import Codes
@@ -210,9 +211,9 @@ def _current(store: Store, committee_id: str, found: TrueLabels) -> Beliefs:
     known = found.known
     estimates = estimate(store, found.table, committee_id=committee_id).rows(found.places)
     means = structure_means(known.table, known.dsc)[known.table.structure]
-    baseline = replace(
-        estimates,
-        dsc=means,
-        edit_chance=fallback_edit_chance(means, load_triage_priors().edit),
+    priors, unread = load_triage_priors(), np.full(len(means), np.nan)
+    edits = fit_edit_chance(known.table, unread, unread, prior=priors.edit)
+    minutes = fit_minutes(
+        known.table, unread, unread, opens=np.zeros(len(means), np.bool_), prior=priors.minutes
     )
-    return Beliefs(estimates, baseline)
+    return Beliefs(estimates, blind_to_cases(known.table, means, edits, minutes), minutes)

@@ -71,7 +71,8 @@ def _buttons(here: Desk, case_id: str, line: StructureLine, given: JudgedVerdict
                 st.button(
                     words,
                     key=f"{outcome}-{item}",
-                    type="primary" if outcome == "approved" else "secondary",
+                    # One button leads: the verdict's own, where one can be given.
+                    type="primary" if outcome == "approved" and not line.can_judge else "secondary",
                     # In the editor letters are its tools; none of them may decide on a verdict.
                     shortcut=None if in_editor else key,
                     on_click=_decide,

@@ -63,7 +63,10 @@ def scene_key(case_id: str, structure: str) -> str:
 
 
 def region_of(case: ReviewCase, structure: str, *, margin_mm: float) -> Box:
-    """Return the region that is handed out for correction: all masks and maps, and a margin."""
+    """Return the region that is handed out for correction: all masks and maps, and a margin.
+
+    Where there is none of them it lies round the likeliest place of a lesion, or is the whole CT.
+    """
     stored: Sequence[StoredMask | StoredMap] = [
         *case.masks.get(structure, ()),
         *case.maps.get(structure, ()),
@@ -72,8 +75,12 @@ def region_of(case: ReviewCase, structure: str, *, margin_mm: float) -> Box:
     base = case.bases[structure][1]
     if base.box is not None:
         boxes.append(base.box)
+    known = [case.grid.box_to_ras(nested_box(box)) for box in boxes]
+    if not known:
+        places = (one.centre for one in case.candidates.get(structure, ())[:1])
+        known = [case.grid.box_to_ras(((i, i + 1), (j, j + 1), (k, k + 1))) for i, j, k in places]
     return region_box(
-        [case.grid.box_to_ras(nested_box(box)) for box in boxes],
+        known,
         case.grid.ras_shape,
         spacing_mm=case.grid.ras_spacing_mm,
         margin_mm=margin_mm,

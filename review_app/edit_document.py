@@ -47,7 +47,8 @@ class Item:
         neighbours: Exclusive neighbours that have a mask: their version and mask.
         disagreement: Map of where members disagree; None where there is none.
         blind: Nothing may say what a model or another reader thought.
-        findings: Voxels of the CT, RAS order, where the plausibility rules see a fault.
+        findings: Voxels of the CT, RAS order, where the plausibility rules see a fault, then where
+            a lesion may be outside of its mask.
         reading: The independent reading that is drawn; None where a label is judged.
         place: Voxel of the CT that the reader looks at first; None to begin with the mask.
     """

@@ -17,6 +17,7 @@ from storage.labels import LabelMask
 from storage.predictions import CONSENSUS, StoredMap, StoredMask
 from storage.review_case import ReviewCase
 
+_MOST_CANDIDATES = 10
 _HEAT_RGB = (255, 140, 0)
 _BLIND_RGB = ((90, 170, 255), (255, 190, 60), (160, 220, 120), (230, 130, 220))
 
@@ -53,7 +54,7 @@ def item_of(case: ReviewCase, line: StructureLine, *, blind: bool = False) -> It
         neighbours={one: case.bases[one] for one in exclusive},
         disagreement=maps.get("disagreement"),
         blind=blind,
-        findings=() if blind else _faults(case, name),
+        findings=() if blind else (*_faults(case, name), *candidate_places(case, name)),
     )
 
 
@@ -63,6 +64,15 @@ def _faults(case: ReviewCase, structure: str) -> tuple[tuple[int, int, int], ...
         case.grid.voxel_to_ras(one.place)
         for one in findings_on(case, structure)
         if one.severity == "fault" and one.place is not None
+    )
+    return tuple(dict.fromkeys(places))
+
+
+def candidate_places(case: ReviewCase, structure: str) -> tuple[tuple[int, int, int], ...]:
+    """Return the most likely places of a lesion outside its mask, as voxels in RAS."""
+    places = (
+        case.grid.voxel_to_ras(one.centre)
+        for one in case.candidates.get(structure, ())[:_MOST_CANDIDATES]
     )
     return tuple(dict.fromkeys(places))
 

@@ -24,7 +24,7 @@ _SHOWN = 3
 _HEAD = (
     '<div class="line head"><span>Structure</span>'
     '<span>Kind</span><span class="num">Score</span>'
-    '<span title="Overlap with what a reader would draw, as triage expects it">Predicted DSC</span>'
+    '<span title="With what a reader would draw, if the structure is there">Predicted DSC</span>'
     '<span class="num" title="Predicted minutes of work, without opening the CT">Min</span>'
     "<span>Why</span><span>State</span></div>"
 )
@@ -76,8 +76,8 @@ def _progress(page: QueuePage) -> None:
     by = f" by {page.policy.replace('_', ' ')}" if page.policy else ""
     st.progress(done.share, text=f"{done.words}. Ranked {ranked}{by}.{waiting}")
     if page.estimate_words:
-        words = html.escape(page.estimate_words)
-        st.html(f'<span class="soft">Predicted DSC: {words}</span>')
+        with st.expander(f"Predicted DSC is {page.basis}: what it and the minutes rest on"):
+            st.html("".join(f'<p class="why">{html.escape(w)}.</p>' for w in page.estimate_words))
 
 
 def _cases(blocks: Sequence[CaseBlock], here: Desk, *, number: int) -> None:

@@ -49,6 +49,8 @@ KIND_WORDS = {"present": "drawn", "possibly_missed": "possibly missed"}
 
 UNTOLD = "not told before your verdict"
 
+_SURELY_THERE = 0.9
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -300,7 +302,8 @@ def held_words(line: StructureLine) -> str:
     """Return why a structure cannot be judged, and what to do."""
     if not line.can_claim:
         return f"{line.display} is {line.state}: it can be looked at, not judged."
-    return f"{line.display} is {line.state}. Open it to judge it."
+    again = " again" if line.status == "done" else ""
+    return f"{line.display} is {line.state}. To judge it{again}, open it."
 
 
 def approval_words(given: JudgedVerdict, *, may_approve: bool) -> str:
@@ -337,12 +340,18 @@ def _queue_line(item: ReviewItem, structure: Structure) -> QueueLine:
 
 
 def _dsc_words(item: ReviewItem) -> str:
-    """Return "0.71 (0.55 to 0.83)", or "about 0.71" where nothing vouches for the number."""
+    """Return "0.71 (0.55 to 0.83)", or "about 0.71" where nothing vouches for the number.
+
+    Both hold if the structure is there; where that is not sure, it is said.
+    """
+    there = item.presence is not None and item.presence < _SURELY_THERE
+    doubt = f"there: {item.presence:.0%}" if there else ""
     if item.predicted_dsc is None:
-        return "-"
-    if item.dsc_low is None or item.dsc_high is None:
-        return f"about {item.predicted_dsc:.2f}"
-    return f"{item.predicted_dsc:.2f} ({item.dsc_low:.2f} to {item.dsc_high:.2f})"
+        return doubt or "-"
+    words = f"about {item.predicted_dsc:.2f}"
+    if item.dsc_low is not None and item.dsc_high is not None:
+        words = f"{item.predicted_dsc:.2f} ({item.dsc_low:.2f} to {item.dsc_high:.2f})"
+    return f"{words}, {doubt}" if doubt else words
 
 
 def _structure_line(

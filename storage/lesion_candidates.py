@@ -54,3 +54,20 @@ def _record(row: tuple[Any, ...]) -> CandidateRecord:
     case_id, prediction_id, structure, peak, volume_ml, (i, j, k), host_share, in_mask = row
     candidate = StoredCandidate(structure, peak, volume_ml, (i, j, k), host_share, in_mask)
     return CandidateRecord(case_id, prediction_id, candidate)
+
+
+def candidates_outside(
+    connection: duckdb.DuckDBPyConnection, prediction_id: str
+) -> dict[str, tuple[StoredCandidate, ...]]:
+    """Return structure -> places outside its mask that may be it, highest peaks first."""
+    rows = connection.execute(
+        """SELECT structure, peak, volume_ml, centre, host_share, in_mask FROM lesion_candidates
+           WHERE prediction_id = ? AND NOT in_mask
+           ORDER BY structure, peak DESC, volume_ml DESC, centre""",
+        [prediction_id],
+    ).fetchall()
+    found: dict[str, list[StoredCandidate]] = {}
+    for structure, peak, volume_ml, (i, j, k), host_share, in_mask in rows:
+        candidate = StoredCandidate(structure, peak, volume_ml, (i, j, k), host_share, in_mask)
+        found.setdefault(structure, []).append(candidate)
+    return {name: tuple(own) for name, own in found.items()}

@@ -117,7 +117,8 @@ def queued_items(among: str = "true") -> str:
                coalesce(f.checked, f.verdict) AS verdict,
                CASE WHEN f.checked IS NULL THEN f.verdict_by ELSE $reader END AS verdict_by,
                CASE WHEN f.checked IS NULL THEN f.returned_by END AS returned_by,
-               f.expires_at AS held_until, q.predicted_dsc, q.dsc_low, q.dsc_high, q.minutes
+               f.expires_at AS held_until, q.predicted_dsc, q.dsc_low, q.dsc_high, q.presence,
+               q.minutes
         FROM (SELECT * FROM current_queue WHERE {among}) q
         LEFT JOIN item_facts f ON f.case_id = q.case_id AND f.structure = q.structure
         WHERE f.slot IS NULL AND NOT coalesce(f.is_unread, false)
@@ -129,7 +130,7 @@ def queued_items(among: str = "true") -> str:
                    WHEN f.is_undecided THEN 'deferred'
                    ELSE 'open'
                END,
-               f.claimed_by, NULL, NULL, NULL, f.expires_at, NULL, NULL, NULL, NULL
+               f.claimed_by, NULL, NULL, NULL, f.expires_at, NULL, NULL, NULL, NULL, NULL
         FROM item_facts f WHERE f.slot IS NOT NULL AND NOT f.is_unread
     )
 """  # noqa: S608 literals of storage

@@ -15,9 +15,11 @@ from storage.cases import CaseRow, case_row
 from storage.findings import StoredFinding, findings_of, without_mention_of
 from storage.grid import Grid
 from storage.labels import LabelMask, LabelVersion, bases_of, versions_of_case
+from storage.lesion_candidates import candidates_outside
 from storage.open_readings import UNREAD
 from storage.predictions import (
     CONSENSUS,
+    StoredCandidate,
     StoredMap,
     StoredMask,
     manifest_grid,
@@ -73,9 +75,11 @@ class ReviewCase:
         held_until: Structure -> expiry of this reader's own claim.
         may_approve: This reader's role allows to approve and return verdicts.
         findings: Structure -> what the plausibility rules found in the newest prediction.
+        candidates: Lesion -> places outside its mask that may be one, highest peaks first.
 
     Of a blind structure there is the mask to judge and the members' masks, as A, B, ... in an order
-    that says nothing; no map, no verdict and no version of it, and no finding that speaks of it.
+    that says nothing; no map, no candidate, no verdict and no version of it, and no finding that
+    speaks of it.
     """
 
     case: CaseRow
@@ -90,6 +94,7 @@ class ReviewCase:
     held_until: Mapping[str, datetime]
     may_approve: bool
     findings: Mapping[str, Sequence[StoredFinding]] = field(default_factory=dict)
+    candidates: Mapping[str, Sequence[StoredCandidate]] = field(default_factory=dict)
 
 
 def read_case(store: Store, case_id: str, *, reader: str, now: datetime) -> ReviewCase:
@@ -132,6 +137,11 @@ def read_case(store: Store, case_id: str, *, reader: str, now: datetime) -> Revi
             held_until=_held_until(connection, case_id, reader, now),
             may_approve=is_allowed(registered_roles(connection), reader, Action.APPROVE),
             findings=without_mention_of(findings_of(connection, prediction_id), untold),
+            candidates={
+                name: found
+                for name, found in candidates_outside(connection, prediction_id).items()
+                if name not in untold
+            },
         )
 
 

@@ -56,8 +56,9 @@ class ReviewItem:
         verdict_by: Who gave it.
         held_until: When the claim of the holder ends, UTC.
         returned_by: The second reader who returned that verdict, so that it is open again.
-        predicted_dsc, dsc_low, dsc_high: What triage expects of the label, and the interval; None
-            of a blind item and where nothing is known.
+        predicted_dsc, dsc_low, dsc_high: What triage expects of the label if the structure is
+            there, and the interval; None of a blind item and where nothing is known.
+        presence: Probability that it is there; the same.
         minutes: Predicted for it; None of a blind item.
     """
 
@@ -77,6 +78,7 @@ class ReviewItem:
     predicted_dsc: float | None = None
     dsc_low: float | None = None
     dsc_high: float | None = None
+    presence: float | None = None
     minutes: float | None = None
 
     @property
@@ -112,7 +114,8 @@ class QueuePage:
         readings: Independent readings that wait for this reader.
         datasets: The public datasets that CTs came with, whether queued or not.
         policy: What the queue was ranked by; empty of an older snapshot.
-        estimate_words: What predicted DSC rests on, in words; the same.
+        basis: ``calibrated``, ``uncalibrated`` or ``none``: what predicted DSC rests on; the same.
+        estimate_words: The same in words, one sentence an estimate.
     """
 
     cases: tuple[QueuedCase, ...]
@@ -123,7 +126,8 @@ class QueuePage:
     readings: int
     datasets: tuple[str, ...] = ()
     policy: str = ""
-    estimate_words: str = ""
+    basis: str = ""
+    estimate_words: tuple[str, ...] = ()
 
     @property
     def items(self) -> tuple[ReviewItem, ...]:
@@ -150,7 +154,7 @@ _OF_DATASET = """
 """
 _COLUMNS = (
     "position, kind, case_id, structure, risk, reason, prediction_id, status, holder, verdict, "
-    "verdict_by, returned_by, held_until, predicted_dsc, dsc_low, dsc_high, minutes"
+    "verdict_by, returned_by, held_until, predicted_dsc, dsc_low, dsc_high, presence, minutes"
 )
 
 
@@ -215,7 +219,8 @@ def queue_page(
         readings=readings[0] if readings else 0,
         datasets=_datasets(connection),
         policy=how.get("policy", ""),
-        estimate_words=how.get("words", ""),
+        basis=how.get("basis", ""),
+        estimate_words=tuple(part for part in how.get("words", "").split("; ") if part),
     )
 
 

@@ -59,7 +59,8 @@ _QUERY = f"""
         SELECT prediction_id, structure,
                count(*) AS covering_members,
                count(*) FILTER (volume_ml > 0) AS seeing_members,
-               stddev_pop(volume_ml) / nullif(avg(volume_ml), 0) AS volume_spread,
+               CASE WHEN count(*) > 1
+                    THEN stddev_pop(volume_ml) / nullif(avg(volume_ml), 0) END AS volume_spread,
                min(volume_ml) AS low_ml, max(volume_ml) AS high_ml,
                max(max_probability) AS highest_probability,
                CASE WHEN count(pairwise_dice) > 2

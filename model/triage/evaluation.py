@@ -45,6 +45,11 @@ PREDICTED = "predicted DSC"
 CORRECTED_ATTENTION = "attention, corrected"
 WHOLE_GAIN = 0.95
 
+LEARNED_FROM = ReaderModel(
+    dsc_sd=0.02, tolerance=0.05, overlooked=0.1, misspecified=0.0, ceiling_error=0.0
+)
+"""The reader whose edits triage learns; another than the one that is replayed."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownLabels:
@@ -76,16 +81,17 @@ class Beliefs:
 
     Attributes:
         estimates: Triage's.
-        baseline: The same, with each structure's mean as the DSC and what follows from it; it looks
-            at a case no further than presence and volume.
+        baseline: Of whoever knows each label's structure and sees the mask.
+        pace: Turns what there is to change into minutes.
     """
 
     estimates: Estimates
     baseline: Estimates
+    pace: MinutesModel
 
     def rows(self, where: Flags | Places) -> Beliefs:
         """Return those of some of the labels."""
-        return Beliefs(self.estimates.rows(where), self.baseline.rows(where))
+        return Beliefs(self.estimates.rows(where), self.baseline.rows(where), self.pace)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,13 +120,37 @@ class FittedTriage:
             basis=self.predictor.basis,
             words=self.predictor.words,
         )
-        baseline = replace(
-            estimates,
-            dsc=means,
-            edit_chance=self.edits.predict(table, means),
-            minutes=self.minutes.predict(table, means),
-        )
-        return Beliefs(estimates, baseline)
+        baseline = blind_to_cases(table, means, self.edits, self.minutes)
+        return Beliefs(estimates, baseline, self.minutes)
+
+    def estimates(self, table: ScoreTable) -> Estimates:
+        """Return triage's part of the same."""
+        return self.beliefs(table).estimates
+
+
+def blind_to_cases(
+    table: ScoreTable, means: Column, edits: EditChance, minutes: MinutesModel
+) -> Estimates:
+    """Return what is expected of labels by whoever knows their structure and sees the mask.
+
+    Args:
+        table: The labels.
+        means: DSC of each label's structure, shape (N,).
+        edits: Chance of a change by DSC.
+        minutes: By DSC.
+    """
+    nothing = np.full(len(table), np.nan)
+    return Estimates(
+        dsc=means,
+        low=nothing,
+        high=nothing,
+        presence=(table["volume_ml"] > 0).astype(float),
+        edit_chance=edits.predict(table, means),
+        minutes=minutes.predict(table, means),
+        opening_minutes=minutes.opening_minutes,
+        basis="none",
+        words="",
+    )
 
 
 def fit_triage(
@@ -153,18 +183,7 @@ def fit_triage(
         opens=np.zeros(len(nothing), np.bool_),
         prior=priors.minutes,
     )
-    readings = _read(
-        fitted,
-        Expected(
-            minutes.predict(fitted.table, believed),
-            minutes.opening_minutes,
-            fitted.table.structure,
-            fitted.table.case,
-        ),
-        ceilings,
-        reader=ReaderModel(),
-        generator=np.random.default_rng(seed),
-    )
+    readings = _read(fitted, minutes, ceilings, np.random.default_rng(seed), LEARNED_FROM)
     return FittedTriage(
         predictor=predictor,
         intervals=_intervals(predictor, calibration),
@@ -226,6 +245,13 @@ def coverage(labels: KnownLabels, beliefs: Beliefs) -> IntervalQuality:
     )
 
 
+def drawn_coverage(labels: KnownLabels, beliefs: Beliefs) -> IntervalQuality:
+    """Return how the intervals do on all drawn masks; one of nothing has a DSC of 0."""
+    where = labels.table["volume_ml"] > 0
+    drawn = labels.rows(where)
+    return coverage(replace(drawn, dsc=drawn.quality), beliefs.rows(where))
+
+
 def split_coverage(
     pool: KnownLabels, predictor: DscPredictor, *, splits: int, calibrate: int, seed: int
 ) -> list[IntervalQuality]:
@@ -257,7 +283,8 @@ class OrderQuality:
     Attributes:
         within: Within structures, macro-averaged.
         within_good: The same of labels whose true DSC is above 0.8.
-        found_5, found_10: Share of all bad labels in the first 5 and 10 %, structures mixed.
+        found_5, found_10: Share of what is bad in the queue (a DSC below 0.8, a mask of nothing) in
+            its first 5 and 10 %.
     """
 
     name: str
@@ -267,10 +294,18 @@ class OrderQuality:
     found_10: float | None
 
 
-def order_qualities(labels: KnownLabels, beliefs: Beliefs, ranking: Ranking) -> list[OrderQuality]:
+def order_qualities(
+    labels: KnownLabels, beliefs: Beliefs, ranking: Ranking, *, queued: Flags
+) -> list[OrderQuality]:
     """Compare predicted DSC, every policy, the structures' means and the truth itself.
 
     ``round_robin`` orders as ``disagreement`` does within structures, and is left out.
+
+    Args:
+        labels: With their truth.
+        beliefs: Of the same labels.
+        ranking: Weights and ceilings.
+        queued: Labels that triage would queue, shape (N,).
     """
     estimates, table = beliefs.estimates, labels.table
     risks = {PREDICTED: 1 - estimates.dsc, STRUCTURE_MEAN: 1 - beliefs.baseline.dsc}
@@ -282,12 +317,8 @@ def order_qualities(labels: KnownLabels, beliefs: Beliefs, ranking: Ranking) -> 
             risks[policy] = priority(table, chosen)
     share = table["attention_mm3"] / (1000 * np.maximum(table["volume_ml"], 1e-3))
     risks[CORRECTED_ATTENTION] = share
-    risks[ORACLE] = 1 - labels.dsc
-    there = labels.present
-    return [
-        _order_quality(name, risk[there], labels.dsc[there], labels.rows(there).table)
-        for name, risk in risks.items()
-    ]
+    risks[ORACLE] = 1 - labels.quality
+    return [_order_quality(name, _known(risk), labels, queued) for name, risk in risks.items()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -344,14 +375,7 @@ def replay_qualities(
         generator = np.random.default_rng(seed)
         sample, places = resampled(base, generator)
         known = believed.rows(places)
-        estimates = known.estimates
-        expected = Expected(
-            estimates.minutes,
-            estimates.opening_minutes,
-            sample.table.structure,
-            sample.table.case,
-        )
-        readings = _read(sample, expected, ranking.ceilings, reader=reader, generator=generator)
+        readings = _read(sample, known.pace, ranking.ceilings, generator, reader)
         orders = _orders(sample.table, known, replace(ranking, seed=seed))
         orders[ORACLE] = oracle_order(readings, sample.table.case)
         for name, order in orders.items():
@@ -433,29 +457,51 @@ def _replay_rows(curves: Mapping[str, Sequence[Curve]]) -> list[ReplayQuality]:
 
 def _read(
     labels: KnownLabels,
-    expected: Expected,
+    minutes: MinutesModel,
     ceilings: Column,
-    *,
-    reader: ReaderModel,
     generator: np.random.Generator,
+    reader: ReaderModel,
 ) -> Readings:
-    truth = TrueLabels(labels.quality, labels.present, ceilings[labels.table.structure])
-    return read(truth, expected, reader=reader, generator=generator)
+    """Draw a reader's work. Its minutes follow what there really is to change, in the mean."""
+    table = labels.table
+    moved = np.clip(
+        ceilings + reader.ceiling_error * generator.standard_normal(len(ceilings)), 0, 1
+    )
+    really = np.where(labels.present, labels.dsc, 0.0)
+    return read(
+        TrueLabels(labels.quality, labels.present, moved[table.structure]),
+        Expected(
+            minutes.predict(table, np.where(labels.quality >= 1, 1.0, really)),
+            minutes.opening_minutes,
+            table.structure,
+            table.case,
+        ),
+        reader=reader,
+        generator=generator,
+    )
 
 
-def _order_quality(name: str, risk: Column, dsc: Column, table: ScoreTable) -> OrderQuality:
+def _known(risk: Column) -> Column:
+    """Return a risk where labels without a number come last."""
     lowest = np.nanmin(risk) if np.isfinite(risk).any() else 0.0
-    known = np.nan_to_num(risk, nan=lowest - 1)
+    return np.nan_to_num(risk, nan=lowest - 1)
+
+
+def _order_quality(name: str, risk: Column, labels: KnownLabels, queued: Flags) -> OrderQuality:
+    there, table = labels.present, labels.table
     outcomes = [
         Outcome(structure=table.structures[code], risk=float(value), dsc=float(true))
-        for code, value, true in zip(table.structure, known, dsc, strict=True)
+        for code, value, true in zip(
+            table.structure[there], risk[there], labels.dsc[there], strict=True
+        )
     ]
+    risk, quality = risk[queued], labels.quality[queued]
     return OrderQuality(
         name=name,
         within=ranking_summary(outcomes, bad_below=BAD_DSC),
         within_good=ranking_summary(outcomes, bad_below=BAD_DSC, only_above=BAD_DSC),
-        found_5=share_found(known, dsc, looked_at=0.05, bad_below=BAD_DSC),
-        found_10=share_found(known, dsc, looked_at=0.10, bad_below=BAD_DSC),
+        found_5=share_found(risk, quality, looked_at=0.05, bad_below=BAD_DSC),
+        found_10=share_found(risk, quality, looked_at=0.10, bad_below=BAD_DSC),
     )
 
 

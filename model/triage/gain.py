@@ -16,9 +16,9 @@ def expected_gain(
 ) -> Column:
     """Return the expected gain in DSC of opening each label, shape (N,); NaN where none is known.
 
-    Weight times the expected shortfall times the chance that the reader changes the label. The
-    shortfall of a mask is what it lacks to the ceiling if the structure is there, and the whole
-    ceiling if it is not; without a mask it is the ceiling if the structure is there.
+    Weight times the expected shortfall that the reader makes good. If the structure is there, a
+    mask lacks something to the ceiling, times the chance of an edit; a missed one lacks all of it.
+    If it is not there, a mask lacks the whole ceiling. Whoever opens the last two sees it.
 
     Args:
         table: The labels.
@@ -28,11 +28,12 @@ def expected_gain(
     """
     ceiling = ceilings[table.structure]
     has_mask = table["volume_ml"] > 0
-    if_there = np.where(has_mask, np.maximum(0.0, ceiling - estimates.dsc), ceiling)
+    lacking = np.maximum(0.0, ceiling - estimates.dsc) * estimates.edit_chance
+    if_there = np.where(has_mask, lacking, ceiling)
     if_absent = np.where(has_mask, ceiling, 0.0)
     presence = estimates.presence
     shortfall = presence * if_there + (1 - presence) * if_absent
-    return weights[table.structure] * shortfall * estimates.edit_chance
+    return weights[table.structure] * shortfall
 
 
 def by_rate(

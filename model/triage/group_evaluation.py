@@ -17,10 +17,12 @@ from model.triage.evaluation import (
     OrderQuality,
     ReplayQuality,
     coverage,
+    drawn_coverage,
     dsc_errors,
     order_qualities,
     replay_qualities,
 )
+from model.triage.fault_sharing import SharedFaults
 from model.triage.policies import Ranking
 from model.triage.replay import ReaderModel
 
@@ -53,8 +55,10 @@ class GroupEvaluation:
         patients, labels, bad: How many; bad are those present with a DSC below 0.8.
         faults: Kind of gross fault -> labels that have it.
         out_of_reach: Share of the labels' whole shortfall that no queue holds.
-        coverage: Of the intervals, where there are any.
+        coverage: Of the intervals, where there are any, if the structure is there.
+        drawn_coverage: Of the same on all drawn masks; one of nothing has a DSC of 0.
         replays: Nothing where no label is queued.
+        shared: Gross faults by how many members have them, where somebody made them.
     """
 
     group: str
@@ -65,8 +69,10 @@ class GroupEvaluation:
     out_of_reach: float
     errors: DscErrors
     coverage: IntervalQuality
+    drawn_coverage: IntervalQuality
     orders: tuple[OrderQuality, ...]
     replays: tuple[ReplayQuality, ...]
+    shared: tuple[SharedFaults, ...] = ()
 
 
 def evaluate_group(
@@ -95,6 +101,7 @@ def evaluate_group(
         out_of_reach=float(lacking[~tested.queued].sum() / lacking.sum()) if lacking.any() else 0.0,
         errors=dsc_errors(labels, beliefs),
         coverage=coverage(labels, beliefs),
-        orders=tuple(order_qualities(labels, beliefs, ranking)),
+        drawn_coverage=drawn_coverage(labels, beliefs),
+        orders=tuple(order_qualities(labels, beliefs, ranking, queued=tested.queued)),
         replays=tuple(replays),
     )

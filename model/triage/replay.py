@@ -22,6 +22,8 @@ class ReaderModel:
         minutes_sigma: Of the logarithm of the minutes, beyond what is systematic.
         misspecified: Largest share by which a structure's minutes differ from what is predicted; a
             factor in [1 - m, 1 + m] is drawn for each structure.
+        ceiling_error: Standard deviation by which this reader's mean DSC with the truth differs
+            from the ceiling that the policy believes, drawn for each structure.
     """
 
     dsc_sd: float = 0.03
@@ -29,6 +31,7 @@ class ReaderModel:
     overlooked: float = 0.05
     minutes_sigma: float = 0.6
     misspecified: float = 0.5
+    ceiling_error: float = 0.03
 
 
 @dataclass(frozen=True, slots=True, eq=False)

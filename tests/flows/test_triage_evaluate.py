@@ -183,7 +183,7 @@ def test_the_report_says_how_it_was_made_and_what_came_out(asked):
     assert "(development patients)" in report
     assert f"{group.bad} labels that are there have a DSC below 0.8." in report
     assert f"mean error {group.errors.predicted:.3f}" in report
-    assert "Gross faults" not in report
+    assert "Gross faults: " not in report
     rows = {line.split(" | ")[0].removeprefix("| "): line for line in report.splitlines()}
     oracle = next(one for one in group.replays if one.name == "oracle")
     lines = [line for line in report.splitlines() if line.startswith("| oracle |")]

@@ -1,13 +1,18 @@
+from datetime import datetime
+
 import pytest
 
 from storage import database, projection
+from storage.assignments import assign_readings
 from storage.lesion_candidates import candidates_of
 from storage.predictions import Manifest, StoredCandidate, close_case, manifest_grid
 from storage.rebuild import rebuild
+from storage.review_case import read_case
 from storage.verify import verify
 from tests.stored_scores import scores_of
 
 COMMITTEE = "k-00000000000a"
+NOW = datetime(2026, 1, 5, 12, 0)
 
 
 @pytest.fixture
@@ -116,3 +121,17 @@ def scores(made):
         return connection.execute(
             "SELECT member, structure, volume_ml, max_probability FROM scores ORDER BY ALL"
         ).fetchall()
+
+
+def test_a_case_has_the_places_outside_the_mask_unless_its_reader_is_to_read_blind(made):
+    faint, likely = candidate(0.2), candidate(0.4)
+    close(made, 0, faint, candidate(0.9, in_mask=True), likely)
+    case_id = made.case_ids[0]
+    assign_readings(made.store, reader="ben", case_ids=[case_id], structures=["liver_tumor"])
+
+    anna, ben = (
+        read_case(made.store, case_id, reader=reader, now=NOW) for reader in ("anna", "ben")
+    )
+
+    assert anna.candidates == {"liver_tumor": (likely, faint)}
+    assert ben.candidates == {}

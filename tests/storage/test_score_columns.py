@@ -90,6 +90,7 @@ def test_a_structure_with_one_member_names_it_and_has_no_agreement(store):
 
     assert found.words["only_member"].tolist() == ["m1"]
     assert np.isnan(found.numbers["pairwise_dice"]).all()
+    assert np.isnan(found.numbers["volume_spread"]).all()
 
 
 def test_rows_come_by_case_and_names_are_counted_through(store):

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -26,7 +26,20 @@ from model.triage.replay import ReaderModel
 from model.triage.score_table import SCORES
 
 NAN = np.nan
-EXACT = ReaderModel(dsc_sd=0, tolerance=0, overlooked=0, minutes_sigma=0, misspecified=0)
+EXACT = ReaderModel(
+    dsc_sd=0, tolerance=0, overlooked=0, minutes_sigma=0, misspecified=0, ceiling_error=0
+)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Every label takes the same minutes, whatever there is to change."""
+
+    minutes: float
+    opening_minutes: float = 0.0
+
+    def predict(self, table, dsc):
+        return np.full(len(table), self.minutes)
 
 
 def known(table, dsc, present=None):
@@ -49,7 +62,7 @@ def expecting(dsc, *, means=0.9, minutes=1.0, low=NAN, high=NAN, presence=1.0):
         basis="uncalibrated",
         words="for a test",
     )
-    return Beliefs(estimates, replace(estimates, dsc=np.full(len(dsc), means)))
+    return Beliefs(estimates, replace(estimates, dsc=np.full(len(dsc), means)), Pace(minutes))
 
 
 def plain_ranking(table, *, ceiling=1.0, **changes):
@@ -95,7 +108,9 @@ def test_a_perfect_prediction_orders_as_the_truth_does(make_table):
     table = make_table(volume_ml=[5.0] * 20, entropy_mean=dsc)
 
     orders = by_name(
-        order_qualities(known(table, dsc), expecting(dsc), plain_ranking(table, seed=1))
+        order_qualities(
+            known(table, dsc), expecting(dsc), plain_ranking(table, seed=1), queued=dsc >= 0
+        )
     )
 
     assert set(orders) == {
@@ -123,7 +138,11 @@ def test_order_is_told_apart_where_labels_are_good(make_table):
     table = make_table(volume_ml=[5.0] * 5)
     predicted = np.array([0.1, 0.2, 0.95, 0.9, 0.85])
 
-    orders = by_name(order_qualities(known(table, dsc), expecting(predicted), plain_ranking(table)))
+    orders = by_name(
+        order_qualities(
+            known(table, dsc), expecting(predicted), plain_ranking(table), queued=dsc >= 0
+        )
+    )
 
     assert orders[PREDICTED].within_good.spearman == pytest.approx(-1)
     assert orders[PREDICTED].within_good.n == 3
@@ -135,7 +154,12 @@ def test_a_label_without_a_score_is_looked_at_last(make_table):
     table = make_table(volume_ml=[5.0] * 4)
 
     orders = by_name(
-        order_qualities(known(table, dsc), expecting([0.9, NAN, 0.95, 0.85]), plain_ranking(table))
+        order_qualities(
+            known(table, dsc),
+            expecting([0.9, NAN, 0.95, 0.85]),
+            plain_ranking(table),
+            queued=dsc >= 0,
+        )
     )
 
     assert orders[PREDICTED].found_10 == 0.0

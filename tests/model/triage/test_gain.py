@@ -46,7 +46,7 @@ def test_gain_is_what_lacks_to_the_ceiling_or_the_whole_of_it():
     )
 
     # A mask: there, it lacks 0.2; not there, all 0.9 are gained by taking it away.
-    assert gain[0] == pytest.approx(2 * (0.8 * 0.2 + 0.2 * 0.9) * 0.5)
+    assert gain[0] == pytest.approx(2 * (0.8 * 0.2 * 0.5 + 0.2 * 0.9))
     # Better than two readers agree: nothing to gain.
     assert gain[1] == 0
     # No mask: the ceiling if it is there after all.
