@@ -11,7 +11,7 @@ from configs.errors import UsageError
 from flows.boundary import guarded
 from flows.cli_flow import as_flow, run_flow
 from flows.cli_options import HERE, JsonOption, PrefectOption, WorkspaceOption, open_store
-from flows.tables import print_json, print_line, print_table
+from flows.tables import print_json, print_table
 
 commands = typer.Typer()
 _triage = typer.Typer(invoke_without_command=True)
@@ -39,6 +39,8 @@ def triage(
     Example: atlasloop triage --policy expected_gain
     """
     if context.invoked_subcommand is not None:
+        if any(_is_given(context, name) for name in ("workspace", "policy", "objective")):
+            raise UsageError(f"options of {context.invoked_subcommand} come after its name")
         return
     given = {"policy": policy, "objective": objective}
     flags: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -63,6 +65,26 @@ def triage(
 @_triage.command()
 @guarded
 def evaluate(
+    context: typer.Context,
+    workspace: WorkspaceOption = HERE,
+    truth: Annotated[
+        str | None,
+        typer.Option(
+            help="Judge this workspace's own labels by a source that never saw them: "
+            "dataset:NAME or reader:NAME/independent."
+        ),
+    ] = None,
+    committee: Annotated[
+        str | None,
+        typer.Option(help="With --truth: another committee than the configured one, by its id."),
+    ] = None,
+    fit_share: Annotated[
+        float | None,
+        typer.Option(help="With --truth: fit to it on this share of the patients, test on others."),
+    ] = None,
+    split_seed: Annotated[
+        int, typer.Option(min=0, help="With --fit-share: draws these patients.")
+    ] = 0,
     fit: Annotated[int, typer.Option(min=1, help="Patients to fit on.")] = 150,
     calibrate: Annotated[int, typer.Option(min=1, help="Patients of the audit.")] = 240,
     test: Annotated[int, typer.Option(min=1, help="Patients of each tested group.")] = 150,
@@ -81,16 +103,39 @@ def evaluate(
         bool,
         typer.Option("--final", help="Test on patients and faults that nothing was tuned on."),
     ] = False,
+    trained_too: Annotated[
+        bool,
+        typer.Option("--trained-too", help="With --truth: keep cases that members trained on."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Prove triage on simulated committees whose errors are known, with readers and a clock.
+    """Prove triage where errors are known, with readers and a clock.
 
-    Example: atlasloop triage evaluate --final --workers 2 --folder simulated --out triage.md
+    By default on simulated committees; with --truth on the committee's labels in a workspace.
+
+    Examples: atlasloop triage evaluate --final --workers 2 --folder simulated --out triage.md;
+    atlasloop triage evaluate --workspace W --truth dataset:btcv --fit-share 0.5
     """
-    from flows.output_file import replacing
+    from flows.triage_report import evaluation_markdown, truth_markdown
+
+    _check_kind(context, on_truth=truth is not None)
+    if truth is not None:
+        from flows.triage_truth import TruthPlan, evaluate_on_truth
+        from storage.label_sources import parse_source
+
+        of_workspace = TruthPlan(
+            source=parse_source(truth),
+            committee_id=committee,
+            fit_share=fit_share,
+            split_seed=split_seed,
+            trained_too=trained_too,
+            seeds=seeds,
+        )
+        judged = evaluate_on_truth(open_store(workspace), of_workspace)
+        _show(judged, truth_markdown(judged, of_workspace), out, as_json=as_json)
+        return
     from flows.progress import shown
     from flows.triage_evaluate import EvaluationPlan, evaluate_triage
-    from flows.triage_report import evaluation_markdown
 
     plan = EvaluationPlan(
         fit=fit,
@@ -107,11 +152,42 @@ def evaluate(
         evaluation = evaluate_triage(
             plan, announce=lambda text: typer.echo(text, err=True), progress=advance
         )
-    report = evaluation_markdown(evaluation, plan)
+    _show(evaluation, evaluation_markdown(evaluation, plan), out, as_json=as_json)
+
+
+_OF_SIMULATION = ("fit", "calibrate", "test", "first", "label_map", "folder", "workers", "final")
+_OF_TRUTH = ("workspace", "committee", "fit_share", "split_seed", "trained_too")
+
+
+def _check_kind(context: typer.Context, *, on_truth: bool) -> None:
+    """Refuse options that would change nothing."""
+    unfit = _OF_SIMULATION if on_truth else _OF_TRUTH
+    given = [name for name in unfit if _is_given(context, name)]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(
+            f"{options} is for simulated committees, which --truth leaves out"
+            if on_truth
+            else f"{options} goes with --truth SOURCE"
+        )
+    if not on_truth:
+        return
+    if _is_given(context, "split_seed") and not _is_given(context, "fit_share"):
+        raise UsageError("--split-seed goes with --fit-share")
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _show(evaluation: object, report: str, out: Path | None, *, as_json: bool) -> None:
+    from flows.output_file import replacing
+
     if out is not None:
         with replacing(out) as temporary:
             temporary.write_text(report, encoding="utf-8")
     if as_json:
         print_json(evaluation)
     else:
-        print_line(report)
+        typer.echo(report, nl=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
@@ -33,8 +34,9 @@ def print_line(text: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print a result as JSON with sorted keys."""
-    sys.stdout.write(json.dumps(_plain(value), indent=2, sort_keys=True) + "\n")
+    """Print a result as JSON with sorted keys; a number that is not defined or endless is null."""
+    text = json.dumps(_plain(value), indent=2, sort_keys=True, allow_nan=False)
+    sys.stdout.write(text + "\n")
 
 
 def warn(text: str) -> None:
@@ -59,13 +61,15 @@ def _text(cell: Cell) -> str:
 
 def _plain(value: object) -> Any:  # noqa: ANN401 whatever JSON can say
     if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
+        value = asdict(value)
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, Path):
         return str(value)
     return value.isoformat() if isinstance(value, datetime) else value

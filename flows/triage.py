@@ -76,7 +76,7 @@ def write_ranking(store: Store, committee_id: str, settings: TriageSettings) -> 
         table,
         estimates,
         ranking_of(settings, table.structures),
-        among=_queued(columns, store.settings.annotate.possibly_missed_probability),
+        among=queued_labels(columns, store.settings.annotate.possibly_missed_probability),
     )
     rows = _rows(columns, estimates, result)
     facts = {
@@ -129,7 +129,7 @@ def ranking_of(settings: TriageSettings, structures: Sequence[str]) -> Ranking:
     )
 
 
-def _queued(columns: ScoreColumns, missed_probability: float) -> npt.NDArray[np.bool_]:
+def queued_labels(columns: ScoreColumns, missed_probability: float) -> npt.NDArray[np.bool_]:
     """Return which labels wait for a look: masks, and what a member sees or nearly sees."""
     numbers = columns.numbers
     return (

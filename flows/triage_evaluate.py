@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,21 +16,9 @@ from flows.simulated_committee import Progress, Simulation, simulated_patients
 from flows.triage import ranking_of
 from model.simulated_committee.table import SimulatedTable, simulated_table
 from model.triage.conformal import LEAST_PATIENTS, IntervalQuality
-from model.triage.evaluation import (
-    DscErrors,
-    FittedTriage,
-    KnownLabels,
-    OrderQuality,
-    ReplayQuality,
-    coverage,
-    drawn_coverage,
-    dsc_errors,
-    fit_triage,
-    order_qualities,
-    replay_qualities,
-    split_coverage,
-)
-from model.triage.fault_sharing import SharedFaults, faults_found
+from model.triage.evaluation import FittedTriage, KnownLabels, fit_triage, split_coverage
+from model.triage.fault_sharing import faults_found
+from model.triage.group_evaluation import GroupEvaluation, PatientGroup, evaluate_group
 from model.triage.replay import ReaderModel
 
 MISSED_PROBABILITY = 0.25
@@ -45,10 +33,12 @@ class EvaluationPlan:
         fit: Patients that everything is fitted on (split ``development``).
         calibrate: Patients of the audit (split ``calibration``).
         test: Patients of each tested group.
-        first: Place of the first tested patient in its split.
+        first: Place of the first tested patient in its split; in ``development`` after those of
+            ``fit``.
         final: Test on the splits that nothing was tuned on, with the sealed faults; else on further
             patients of ``development``.
-        label_map: A label map of a real person, another family of anatomy; None leaves it out.
+        label_map: A label map of a real person, another family of anatomy, for ``final``; None
+            leaves it out.
         folder: Where simulated cases are kept; None for nowhere.
         workers: Processes.
         seeds: Readers and samples of patients in the replay.
@@ -68,33 +58,16 @@ class EvaluationPlan:
     reader: ReaderModel = field(default_factory=ReaderModel)
     ours: TriageSettings = field(default_factory=TriageSettings)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupEvaluation:
-    """What came out on one group of patients.
-
-    Attributes:
-        group: Its name.
-        patients, labels, bad: How many; bad are those present with a DSC below 0.8.
-        faults: Kind of gross fault -> labels that have it.
-        out_of_reach: Share of the labels' whole shortfall that no queue holds.
-        coverage: Of intervals calibrated on the audit's patients, if the structure is there.
-        drawn_coverage: Of the same on all drawn masks; one of nothing has a DSC of 0.
-        shared: Gross faults by how many members have them.
-    """
-
-    group: str
-    patients: int
-    labels: int
-    bad: int
-    faults: Mapping[str, int]
-    out_of_reach: float
-    errors: DscErrors
-    coverage: IntervalQuality
-    drawn_coverage: IntervalQuality
-    orders: tuple[OrderQuality, ...]
-    replays: tuple[ReplayQuality, ...]
-    shared: tuple[SharedFaults, ...]
+    def __post_init__(self) -> None:
+        if self.calibrate <= LEAST_PATIENTS:
+            raise UsageError(
+                f"intervals need more than {LEAST_PATIENTS} calibration patients, got "
+                f"{self.calibrate}"
+            )
+        if self.label_map is not None and not self.final:
+            raise UsageError("a label map is another anatomy for final runs; add --final")
+        if self.label_map is not None and not self.label_map.is_file():
+            raise UsageError(f"there is no label map {self.label_map}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,14 +93,12 @@ def evaluate_triage(
     """Simulate committees, fit triage on some patients and test it on others.
 
     Raises:
-        UsageError: A number of patients is too small to say anything.
+        UsageError: A split has not so many patients.
         CaseError: The label map is damaged.
     """
-    if plan.calibrate <= LEAST_PATIENTS:
-        raise UsageError(
-            f"intervals need more than {LEAST_PATIENTS} calibration patients, got {plan.calibrate}"
-        )
     simulations = _simulations(plan)
+    for simulation in simulations.values():
+        simulation.scenario.splits[simulation.split].seed(simulation.first + simulation.count - 1)
     cases, names = [], []
     for name, simulation in simulations.items():
         announce(f"{name}: {simulation.count} simulated patients")
@@ -149,7 +120,7 @@ def evaluate_triage(
     )
     announce("fitted; replaying readers")
     tested = [name for name in simulations if name not in ("fit", "audit")]
-    calibrating = min(200, plan.calibrate * 5 // 6)
+    calibrating = max(LEAST_PATIENTS, min(200, plan.calibrate * 5 // 6))
     return Evaluation(
         words=fitted.predictor.words,
         splits=tuple(
@@ -172,7 +143,9 @@ def _simulations(plan: EvaluationPlan) -> dict[str, Simulation]:
         "audit": Simulation(split="calibration", count=plan.calibrate),
     }
     if not plan.final:
-        found["development"] = Simulation(split="development", first=plan.fit, count=plan.test)
+        found["development"] = Simulation(
+            split="development", first=plan.fit + plan.first, count=plan.test
+        )
         return found
     splits: tuple[SplitName, ...] = ("held_out", "unseen", "priors")
     for split in splits:
@@ -191,37 +164,20 @@ def _group(
     name: str, part: SimulatedTable, fitted: FittedTriage, plan: EvaluationPlan
 ) -> GroupEvaluation:
     labels, table = _labels(part), part.table
-    ranking = ranking_of(plan.ours, table.structures)
-    queued = (
-        (table["volume_ml"] > 0)
-        | (table["seeing_members"] > 0)
-        | (table["max_probability"] >= MISSED_PROBABILITY)
-    )
-    lacking = np.maximum(0, ranking.ceilings[table.structure] - labels.quality)
     kinds, counts = np.unique(part.fault[part.fault != ""], return_counts=True)
-    return GroupEvaluation(
-        group=name,
-        patients=len(np.unique(table.patient)),
-        labels=len(table),
-        bad=int((labels.present & (labels.dsc < 0.8)).sum()),
+    tested = PatientGroup(
+        name=name,
+        labels=labels,
+        beliefs=fitted.beliefs(table),
+        queued=(table["volume_ml"] > 0)
+        | (table["seeing_members"] > 0)
+        | (table["max_probability"] >= MISSED_PROBABILITY),
         faults=dict(zip(kinds.tolist(), counts.tolist(), strict=True)),
-        out_of_reach=float(lacking[~queued].sum() / lacking.sum()) if lacking.any() else 0.0,
-        errors=dsc_errors(labels, fitted),
-        coverage=coverage(labels, fitted),
-        drawn_coverage=drawn_coverage(labels, fitted),
-        orders=tuple(order_qualities(labels, fitted, ranking, queued=queued)),
-        replays=tuple(
-            replay_qualities(
-                labels,
-                fitted,
-                ranking,
-                queued=queued,
-                reader=plan.reader,
-                seeds=range(plan.seeds),
-            )
-        ),
-        shared=faults_found(labels, part.faulty_members, fitted, ranking, queued=queued),
     )
+    ranking = ranking_of(plan.ours, table.structures)
+    found = evaluate_group(tested, ranking, reader=plan.reader, seeds=range(plan.seeds))
+    shared = faults_found(labels, part.faulty_members, fitted, ranking, queued=tested.queued)
+    return replace(found, shared=shared)
 
 
 def _part(known: SimulatedTable, where: np.ndarray) -> SimulatedTable:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from model.triage.score_table import Column
 
+Flags = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.intp]
 Basis = Literal["calibrated", "uncalibrated", "none"]
 """``calibrated``: fitted to reviews, with intervals from the audit. ``uncalibrated``: a stated
 fallback. ``none``: nothing is known."""
@@ -37,3 +42,15 @@ class Estimates:
     opening_minutes: float
     basis: Basis
     words: str
+
+    def rows(self, where: Flags | Places) -> Estimates:
+        """Return those of some of the labels."""
+        return replace(
+            self,
+            dsc=self.dsc[where],
+            low=self.low[where],
+            high=self.high[where],
+            presence=self.presence[where],
+            edit_chance=self.edit_chance[where],
+            minutes=self.minutes[where],
+        )

@@ -10,7 +10,13 @@ import numpy.typing as npt
 
 from configs.triage_priors import TriagePriors
 from model.ranking_quality import Outcome, RankingSummary, ranking_summary, share_found
-from model.triage.conformal import IntervalQuality, Intervals, fit_intervals, interval_quality
+from model.triage.conformal import (
+    IntervalQuality,
+    Intervals,
+    fit_intervals,
+    interval_quality,
+    no_intervals,
+)
 from model.triage.edit_chance import EditChance, fit_edit_chance
 from model.triage.estimates import Estimates
 from model.triage.gain import Places
@@ -51,7 +57,7 @@ class KnownLabels:
 
     Attributes:
         table: What triage sees.
-        dsc: Consensus against truth; NaN where the structure is not there.
+        dsc: Consensus against truth; NaN where the structure is not there, and nowhere else.
         present: Whether it is there.
     """
 
@@ -70,6 +76,25 @@ class KnownLabels:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Beliefs:
+    """What is believed of N labels before anybody looks.
+
+    Attributes:
+        estimates: Triage's.
+        baseline: Of whoever knows each label's structure and sees the mask.
+        pace: Turns what there is to change into minutes.
+    """
+
+    estimates: Estimates
+    baseline: Estimates
+    pace: MinutesModel
+
+    def rows(self, where: Flags | Places) -> Beliefs:
+        """Return those of some of the labels."""
+        return Beliefs(self.estimates.rows(where), self.baseline.rows(where), self.pace)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class FittedTriage:
     """Everything that triage learns from labels that were read."""
 
@@ -80,11 +105,11 @@ class FittedTriage:
     minutes: MinutesModel
     means: Column
 
-    def estimates(self, table: ScoreTable) -> Estimates:
+    def beliefs(self, table: ScoreTable) -> Beliefs:
         """Return what is expected of labels."""
-        dsc = self.predictor.predict(table)
+        dsc, means = self.predictor.predict(table), self.means[table.structure]
         low, high = self.intervals.of(table, dsc)
-        return Estimates(
+        estimates = Estimates(
             dsc=dsc,
             low=low,
             high=high,
@@ -95,6 +120,37 @@ class FittedTriage:
             basis=self.predictor.basis,
             words=self.predictor.words,
         )
+        baseline = blind_to_cases(table, means, self.edits, self.minutes)
+        return Beliefs(estimates, baseline, self.minutes)
+
+    def estimates(self, table: ScoreTable) -> Estimates:
+        """Return triage's part of the same."""
+        return self.beliefs(table).estimates
+
+
+def blind_to_cases(
+    table: ScoreTable, means: Column, edits: EditChance, minutes: MinutesModel
+) -> Estimates:
+    """Return what is expected of labels by whoever knows their structure and sees the mask.
+
+    Args:
+        table: The labels.
+        means: DSC of each label's structure, shape (N,).
+        edits: Chance of a change by DSC.
+        minutes: By DSC.
+    """
+    nothing = np.full(len(table), np.nan)
+    return Estimates(
+        dsc=means,
+        low=nothing,
+        high=nothing,
+        presence=(table["volume_ml"] > 0).astype(float),
+        edit_chance=edits.predict(table, means),
+        minutes=minutes.predict(table, means),
+        opening_minutes=minutes.opening_minutes,
+        basis="none",
+        words="",
+    )
 
 
 def fit_triage(
@@ -107,7 +163,8 @@ def fit_triage(
 ) -> FittedTriage:
     """Learn from labels as if readers had read them all.
 
-    Times are not learned: the policy believes the priors, and the replayed reader differs.
+    Times are not learned: the policy believes the priors, and the replayed reader differs. Where
+    too little was read, predictions are a fallback without intervals, as they are in a workspace.
 
     Args:
         fitted: Labels of patients that everything but the intervals is fitted on.
@@ -117,7 +174,6 @@ def fit_triage(
         seed: Of folds and of the reader whose edits are learned.
     """
     predictor = fit_dsc(fitted.table, fitted.dsc, seed=seed)
-    audit = calibration.table
     believed = predictor.predict(fitted.table)
     nothing = np.full(len(fitted.table), np.nan)
     minutes = fit_minutes(
@@ -130,7 +186,7 @@ def fit_triage(
     readings = _read(fitted, minutes, ceilings, np.random.default_rng(seed), LEARNED_FROM)
     return FittedTriage(
         predictor=predictor,
-        intervals=fit_intervals(audit, predictor.predict(audit), calibration.dsc),
+        intervals=_intervals(predictor, calibration),
         presence=fit_presence(fitted.table, fitted.present.astype(float)),
         edits=fit_edit_chance(
             fitted.table, believed, (readings.gain > 0).astype(float), prior=priors.edit
@@ -158,14 +214,17 @@ class DscErrors:
     bad: int
 
 
-def dsc_errors(labels: KnownLabels, fitted: FittedTriage) -> DscErrors:
-    """Compare predicted DSC with the truth, beside the means of structures."""
-    expected = fitted.predictor.predict(labels.table)
+def dsc_errors(labels: KnownLabels, beliefs: Beliefs) -> DscErrors:
+    """Compare predicted DSC with the truth, beside the means of structures.
+
+    Labels that nothing is predicted of are left out of both.
+    """
+    expected = beliefs.estimates.dsc
     known = labels.present & np.isfinite(expected)
     dsc = labels.dsc[known]
     errors = (
         np.abs(expected[known] - dsc),
-        np.abs(fitted.means[labels.table.structure[known]] - dsc),
+        np.abs(beliefs.baseline.dsc[known] - dsc),
     )
     bad = dsc < BAD_DSC
     return DscErrors(
@@ -178,18 +237,19 @@ def dsc_errors(labels: KnownLabels, fitted: FittedTriage) -> DscErrors:
     )
 
 
-def coverage(labels: KnownLabels, fitted: FittedTriage) -> IntervalQuality:
+def coverage(labels: KnownLabels, beliefs: Beliefs) -> IntervalQuality:
     """Return how the intervals do on labels of structures that are there."""
-    estimates = fitted.estimates(labels.table)
+    estimates = beliefs.estimates
     return interval_quality(
         low=estimates.low, high=estimates.high, dsc=labels.dsc, patient=labels.table.patient
     )
 
 
-def drawn_coverage(labels: KnownLabels, fitted: FittedTriage) -> IntervalQuality:
+def drawn_coverage(labels: KnownLabels, beliefs: Beliefs) -> IntervalQuality:
     """Return how the intervals do on all drawn masks; one of nothing has a DSC of 0."""
-    drawn = labels.rows(labels.table["volume_ml"] > 0)
-    return coverage(replace(drawn, dsc=drawn.quality), fitted)
+    where = labels.table["volume_ml"] > 0
+    drawn = labels.rows(where)
+    return coverage(replace(drawn, dsc=drawn.quality), beliefs.rows(where))
 
 
 def split_coverage(
@@ -210,7 +270,7 @@ def split_coverage(
     for _ in range(splits):
         chosen = np.isin(pool.table.patient, generator.permutation(patients)[:calibrate])
         own, rest = pool.rows(chosen), pool.rows(~chosen)
-        intervals = fit_intervals(own.table, predictor.predict(own.table), own.dsc)
+        intervals = _intervals(predictor, own)
         low, high = intervals.of(rest.table, predictor.predict(rest.table))
         found.append(interval_quality(low=low, high=high, dsc=rest.dsc, patient=rest.table.patient))
     return found
@@ -235,19 +295,20 @@ class OrderQuality:
 
 
 def order_qualities(
-    labels: KnownLabels, fitted: FittedTriage, ranking: Ranking, *, queued: Flags
+    labels: KnownLabels, beliefs: Beliefs, ranking: Ranking, *, queued: Flags
 ) -> list[OrderQuality]:
     """Compare predicted DSC, every policy, the structures' means and the truth itself.
 
+    ``round_robin`` orders as ``disagreement`` does within structures, and is left out.
+
     Args:
         labels: With their truth.
-        fitted: What triage knows.
+        beliefs: Of the same labels.
         ranking: Weights and ceilings.
         queued: Labels that triage would queue, shape (N,).
     """
-    estimates = fitted.estimates(labels.table)
-    table = labels.table
-    risks = {PREDICTED: 1 - estimates.dsc, STRUCTURE_MEAN: 1 - fitted.means[table.structure]}
+    estimates, table = beliefs.estimates, labels.table
+    risks = {PREDICTED: 1 - estimates.dsc, STRUCTURE_MEAN: 1 - beliefs.baseline.dsc}
     for policy in POLICIES:
         chosen = replace(ranking, policy=policy)
         if policy == "expected_gain":
@@ -271,6 +332,8 @@ class ReplayQuality:
         gap_low, gap_high: 5th and 95th percentile over seeds.
         minutes_95: Minutes to 95 % of the gain of reading everything, over those of all.
         against_attention: Those minutes over the attention policy's.
+
+    Seeds in which reading brings nothing count nowhere; figures without a seed are NaN.
     """
 
     name: str
@@ -284,7 +347,7 @@ class ReplayQuality:
 
 def replay_qualities(
     labels: KnownLabels,
-    fitted: FittedTriage,
+    beliefs: Beliefs,
     ranking: Ranking,
     *,
     queued: Flags,
@@ -295,30 +358,64 @@ def replay_qualities(
 
     Args:
         labels: Of the patients that are read.
-        fitted: What the policies know.
+        beliefs: What the policies know of them.
         ranking: Weights and ceilings.
         queued: Labels that triage would queue, shape (N,); the others are nobody's.
         reader: Draws what corrections bring and how long they take.
         seeds: At least five for a range that says something.
+
+    Returns:
+        One for each order, most of the gap closed first; nothing where no label is queued.
     """
     curves: dict[str, list[Curve]] = {}
-    base = labels.rows(queued)
+    base, believed = labels.rows(queued), beliefs.rows(queued)
+    if not len(base.table):
+        return []
     for seed in seeds:
         generator = np.random.default_rng(seed)
-        sample = _resampled(base, generator)
-        estimates = fitted.estimates(sample.table)
-        readings = _read(sample, fitted.minutes, ranking.ceilings, generator, reader)
-        orders = _orders(sample, estimates, fitted, replace(ranking, seed=seed))
+        sample, places = resampled(base, generator)
+        known = believed.rows(places)
+        readings = _read(sample, known.pace, ranking.ceilings, generator, reader)
+        orders = _orders(sample.table, known, replace(ranking, seed=seed))
         orders[ORACLE] = oracle_order(readings, sample.table.case)
         for name, order in orders.items():
             curves.setdefault(name, []).append(replay(order, readings, sample.table.case))
     return _replay_rows(curves)
 
 
-def _orders(
-    sample: KnownLabels, estimates: Estimates, fitted: FittedTriage, ranking: Ranking
-) -> dict[str, Places]:
-    table = sample.table
+def resampled(labels: KnownLabels, generator: np.random.Generator) -> tuple[KnownLabels, Places]:
+    """Draw as many patients as there are, with replacement; one drawn twice counts as two.
+
+    Returns:
+        The labels of the patients drawn, and where each of them stood.
+    """
+    by_patient = [
+        np.flatnonzero(labels.table.patient == one) for one in np.unique(labels.table.patient)
+    ]
+    drawn = generator.integers(0, len(by_patient), len(by_patient))
+    places = np.concatenate([by_patient[one] for one in drawn])
+    copies = np.repeat(np.arange(len(drawn)), [len(by_patient[one]) for one in drawn])
+    sample = labels.rows(places)
+    pairs = np.stack([copies, sample.table.case], axis=1)
+    _, case = np.unique(pairs, axis=0, return_inverse=True)
+    table = replace(
+        sample.table,
+        case_ids=tuple(str(n) for n in range(int(case.max(initial=-1)) + 1)),
+        case=case.astype(np.int32).reshape(-1),
+        patient=copies.astype(np.int32),
+    )
+    return replace(sample, table=table), places
+
+
+def _intervals(predictor: DscPredictor, calibration: KnownLabels) -> Intervals:
+    table = calibration.table
+    if predictor.model is None:
+        return no_intervals(table)
+    return fit_intervals(table, predictor.predict(table), calibration.dsc)
+
+
+def _orders(table: ScoreTable, beliefs: Beliefs, ranking: Ranking) -> dict[str, Places]:
+    estimates = beliefs.estimates
     orders: dict[str, Places] = {}
     for policy in POLICIES:
         chosen = replace(ranking, policy=policy)
@@ -326,24 +423,9 @@ def _orders(
         if policy not in ("expected_gain", "round_robin"):
             per_minute = replace(chosen, per_minute=True)
             orders[f"{policy} per minute"] = ranked(table, estimates, per_minute).order
-    orders[STRUCTURE_MEAN] = ranked(table, _blind_to_cases(table, fitted), ranking).order
+    chosen = replace(ranking, policy="expected_gain")
+    orders[STRUCTURE_MEAN] = ranked(table, beliefs.baseline, chosen).order
     return orders
-
-
-def _blind_to_cases(table: ScoreTable, fitted: FittedTriage) -> Estimates:
-    """Return what is expected of labels by whoever knows their structure and sees the mask."""
-    dsc, nothing = fitted.means[table.structure], np.full(len(table), np.nan)
-    return Estimates(
-        dsc=dsc,
-        low=nothing,
-        high=nothing,
-        presence=(table["volume_ml"] > 0).astype(float),
-        edit_chance=fitted.edits.predict(table, dsc),
-        minutes=fitted.minutes.predict(table, dsc),
-        opening_minutes=fitted.minutes.opening_minutes,
-        basis="none",
-        words="",
-    )
 
 
 def _replay_rows(curves: Mapping[str, Sequence[Curve]]) -> list[ReplayQuality]:
@@ -353,21 +435,24 @@ def _replay_rows(curves: Mapping[str, Sequence[Curve]]) -> list[ReplayQuality]:
         for name, own in curves.items()
     }
     random, oracle = areas["random_foreground"], areas[ORACLE]
+    brings = np.array([one.gain[-1] > 0 for one in curves[ORACLE]])
     rows = []
     for name, area in areas.items():
-        gap = (area - random) / np.where(oracle > random, oracle - random, np.nan)
+        gap = ((area - random) / np.where(oracle > random, oracle - random, np.nan))[brings]
+        gap = gap[np.isfinite(gap)]
+        low, high = np.percentile(gap, [5, 95]) if len(gap) else (np.nan, np.nan)
         rows.append(
             ReplayQuality(
                 name=name,
-                area=float(area.mean()),
-                gap=float(np.nanmean(gap)),
-                gap_low=float(np.nanpercentile(gap, 5)),
-                gap_high=float(np.nanpercentile(gap, 95)),
-                minutes_95=float(reached[name].mean()),
-                against_attention=float((reached[name] / reached["attention"]).mean()),
+                area=_mean(area[brings]),
+                gap=_mean(gap),
+                gap_low=float(low),
+                gap_high=float(high),
+                minutes_95=_mean(reached[name][brings]),
+                against_attention=_mean((reached[name] / reached["attention"])[brings]),
             )
         )
-    return sorted(rows, key=lambda row: -row.gap)
+    return sorted(rows, key=lambda row: -np.nan_to_num(row.gap, nan=-np.inf))
 
 
 def _read(
@@ -394,26 +479,6 @@ def _read(
         reader=reader,
         generator=generator,
     )
-
-
-def _resampled(labels: KnownLabels, generator: np.random.Generator) -> KnownLabels:
-    """Draw as many patients as there are, with replacement; one drawn twice counts as two."""
-    by_patient = [
-        np.flatnonzero(labels.table.patient == one) for one in np.unique(labels.table.patient)
-    ]
-    drawn = generator.integers(0, len(by_patient), len(by_patient))
-    places = np.concatenate([by_patient[one] for one in drawn])
-    copies = np.repeat(np.arange(len(drawn)), [len(by_patient[one]) for one in drawn])
-    sample = labels.rows(places)
-    pairs = np.stack([copies, sample.table.case], axis=1)
-    _, case = np.unique(pairs, axis=0, return_inverse=True)
-    table = replace(
-        sample.table,
-        case_ids=tuple(str(n) for n in range(int(case.max(initial=-1)) + 1)),
-        case=case.astype(np.int32).reshape(-1),
-        patient=copies.astype(np.int32),
-    )
-    return replace(sample, table=table)
 
 
 def _known(risk: Column) -> Column:
