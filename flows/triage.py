@@ -96,8 +96,6 @@ def table_of(columns: ScoreColumns) -> ScoreTable:
     there = numbers["volume_ml"] + np.nan_to_num(numbers["removed_ml"])
     with np.errstate(divide="ignore", invalid="ignore"):
         numbers["removed_share"] = numbers["removed_ml"] / there
-    # A member may reach a higher probability than their mean.
-    numbers["max_probability"] = numbers["highest_probability"]
     return score_table(
         case_ids=columns.case_ids,
         structures=columns.structures,
