@@ -196,6 +196,14 @@ def open_keys(connection: Connection, reader: str) -> set[Key]:
     return {(case_id, structure) for case_id, structure in rows}
 
 
+def open_keys_of_all(connection: Connection) -> set[Key]:
+    """Return what waits for anybody blind or as an independent reading."""
+    rows = connection.execute(
+        "SELECT reader FROM assignments UNION SELECT reader FROM blind_items"
+    ).fetchall()
+    return {key for (reader,) in rows for key in open_keys(connection, reader)}
+
+
 def unjudged_queue(connection: Connection, structures: Sequence[str]) -> list[Key]:
     """Return the queue's items that nobody judged, the worst first, all structures when empty."""
     rows = connection.execute(
