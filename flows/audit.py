@@ -12,6 +12,7 @@ import numpy as np
 
 from configs.setting_sections import TriageSettings
 from configs.taxonomy import load_taxonomy
+from flows.decoys import DecoyPool, Hiding
 from storage.audit_draws import (
     AuditItem,
     AuditUnit,
@@ -28,7 +29,8 @@ from storage.audit_draws import (
     record_draw,
     taken_slots,
 )
-from storage.blind_items import Key, open_keys, unjudged_queue
+from storage.blind_items import Key, open_keys, open_keys_of_all, unjudged_count
+from storage.decoys import decoy_cases
 from storage.label_sources import seen_with_ai
 from storage.readers import Actor
 from storage.roles import Action, check_allowed, is_allowed, registered_roles
@@ -124,6 +126,21 @@ def audit(store: Store, committee_id: str, request: AuditRequest | None = None) 
         return auditor.run(open_audit(transaction, seed), more=request.more)
 
 
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """One reader's turn in a run: so many units are wanted."""
+
+    reader: str
+    work: AuditWork
+    wanted: int
+    seed: int
+
+    def generator(self) -> np.random.Generator:
+        """Return the turn's own randomness."""
+        work = self.work
+        return np.random.default_rng([self.seed, *self.reader.encode(), work.aided, work.unaided])
+
+
 class _Auditor:
     """One run, inside one transaction."""
 
@@ -148,16 +165,26 @@ class _Auditor:
     def run(self, seed: int, *, more: int | None) -> AuditRun:
         """Give every reader what is wanted."""
         frame = frame_units(self._connection, self._committee_id, self._structures)
-        waiting = len(unjudged_queue(self._connection, self._structures))
+        waiting = unjudged_count(self._connection, self._structures)
         ahead = min(self._settings.audit_ahead, ceil(waiting / len(self.readers)))
-        shares = []
-        for turn, reader in enumerate(self.readers):
-            work = audit_work(self._connection, reader)
-            if more is None:
-                wanted = _wanted(work, ahead, self._settings.audit_share)
-            else:
-                wanted = (more - turn + len(self.readers) - 1) // len(self.readers)
-            shares.append(self._give(reader, work, wanted, seed=seed, frame=frame))
+        works = [audit_work(self._connection, reader) for reader in self.readers]
+        wanted = [
+            _wanted(work, ahead, self._settings.audit_share)
+            if more is None
+            else (more - turn + len(works) - 1) // len(works)
+            for turn, work in enumerate(works)
+        ]
+        pool = DecoyPool(
+            connection=self._connection,
+            structures=self._structures,
+            hidden=open_keys_of_all(self._connection),
+            most=sum(wanted),
+            seed=seed,
+        )
+        shares = [
+            self._give(_Turn(reader, work, count, seed), pool, frame=frame)
+            for reader, work, count in zip(self.readers, works, wanted, strict=True)
+        ]
         words = "" if any(one.aided + one.unaided + one.open for one in shares) else _nothing(frame)
         return AuditRun(
             committee_id=self._committee_id, frame=frame, readers=tuple(shares), words=words
@@ -169,27 +196,34 @@ class _Auditor:
             return (named,) if named else ()
         return tuple(sorted(name for name in roles if is_allowed(roles, name, Action.JUDGE)))
 
-    def _give(
-        self, reader: str, work: AuditWork, wanted: int, *, seed: int, frame: int
-    ) -> AuditShare:
+    def _give(self, turn: _Turn, pool: DecoyPool, *, frame: int) -> AuditShare:
         """Draw for one reader and commit it; the readings without the mask first."""
+        reader, work = turn.reader, turn.work
         taken = open_keys(self._connection, reader)
         blocked = taken | blind_for_others(self._connection, reader, now=self._now)
+        # Who has judged a label with the mask cannot read it without. Blind, it may come again,
+        # drawn or as a decoy: the reader cannot tell which.
         seen = seen_with_ai(self._connection, reader).keys()
         share = self._settings.audit_unaided_share
-        least = round(share * (work.aided + work.unaided + wanted)) - work.unaided
-        count = min(max(0, least), max(0, wanted))
+        least = round(share * (work.aided + work.unaided + turn.wanted)) - work.unaided
+        count = min(max(0, least), max(0, turn.wanted))
         unaided = self._drawn(count, blocked | seen, unaided=True)
         blocked |= {key for unit in unaided for key in unit.keys}
-        aided = self._drawn(wanted - len(unaided), blocked, unaided=False)
-        blocked |= {key for unit in aided for key in unit.keys}
-        labels = sum(len(unit.labels) for unit in aided)
-        decoys = self._decoys(labels, blocked | seen)
+        aided = self._drawn(turn.wanted - len(unaided), blocked, unaided=False)
+        drawn = {key for unit in aided for key in unit.keys}
+        generator = turn.generator()
+        hiding = Hiding(
+            drawn=drawn,
+            count=len(drawn),
+            blocked=blocked | drawn,
+            cases=decoy_cases(self._connection, reader),
+        )
+        decoys = self._as_items(pool.take(hiding, generator))
         items = [
             *self._placed(unaided, unaided=True),
             *self._slotted(
                 [*self._placed(aided, unaided=False), *decoys],
-                np.random.default_rng([seed, *reader.encode(), work.aided, work.unaided]),
+                generator,
                 taken_slots(self._connection, reader),
             ),
         ]
@@ -197,7 +231,7 @@ class _Auditor:
             record_draw(self._transaction, items, reader=reader, frame=frame)
         return AuditShare(
             reader=reader,
-            aided=labels,
+            aided=len(drawn),
             unaided=sum(len(unit.labels) for unit in unaided),
             decoys=len(decoys),
             open=len(taken),
@@ -213,10 +247,8 @@ class _Auditor:
         )
         return next_units(self._connection, search, count=count, blocked=blocked)
 
-    def _decoys(self, count: int, blocked: Collection[Key]) -> list[AuditItem]:
-        """Return the queue's head as items beside what was drawn."""
+    def _as_items(self, decoys: Sequence[Key]) -> list[AuditItem]:
         predictions = newest_predictions(self._connection)
-        head = [key for key in unjudged_queue(self._connection, ()) if key not in blocked]
         return [
             AuditItem(
                 case_id=case_id,
@@ -224,7 +256,7 @@ class _Auditor:
                 prediction_id=predictions[case_id],
                 arm="ranked",
             )
-            for case_id, structure in head[:count]
+            for case_id, structure in decoys
         ]
 
     def _placed(self, units: Sequence[AuditUnit], *, unaided: bool) -> list[AuditItem]:
