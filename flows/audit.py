@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import ceil
 
+import duckdb
 import numpy as np
 
 from configs.setting_sections import TriageSettings
@@ -37,8 +38,8 @@ from storage.roles import Action, check_allowed, is_allowed, registered_roles
 from storage.store import Store, Transaction
 
 NOBODY = (
-    "nobody is there to audit: register readers with `atlasloop readers add`, or set review.reader "
-    "in atlasloop.toml"
+    "nobody is there to audit: register readers with `atlasloop readers add`, set review.reader in "
+    "atlasloop.toml, or give verdicts first"
 )
 
 
@@ -126,6 +127,16 @@ def audit(store: Store, committee_id: str, request: AuditRequest | None = None) 
         return auditor.run(open_audit(transaction, seed), more=request.more)
 
 
+def missing_readers(store: Store) -> str:
+    """Return in words that nobody can be given a part of the audit; empty where somebody can."""
+    if not store.settings.triage.audit_share:
+        return ""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    with store.read() as connection:
+        active = active_readers(connection, now=now)
+        return "" if _able(connection, store.settings.review.reader, active) else NOBODY
+
+
 @dataclass(frozen=True, slots=True)
 class _Turn:
     """One reader's turn in a run: so many units are wanted."""
@@ -157,8 +168,8 @@ class _Auditor:
         self._committee_id = committee_id
         self._structures = structures
         self._now = datetime.now(UTC).replace(tzinfo=None)
-        self._able = self._allowed(store.settings.review.reader)
         active = active_readers(self._connection, now=self._now)
+        self._able = _able(self._connection, store.settings.review.reader, active)
         # Whoever judged lately; all who may where nobody did.
         self.readers = tuple(one for one in self._able if one in active) or self._able
 
@@ -189,12 +200,6 @@ class _Auditor:
         return AuditRun(
             committee_id=self._committee_id, frame=frame, readers=tuple(shares), words=words
         )
-
-    def _allowed(self, named: str) -> tuple[str, ...]:
-        roles = registered_roles(self._connection)
-        if not roles:
-            return (named,) if named else ()
-        return tuple(sorted(name for name in roles if is_allowed(roles, name, Action.JUDGE)))
 
     def _give(self, turn: _Turn, pool: DecoyPool, *, frame: int) -> AuditShare:
         """Draw for one reader and commit it; the readings without the mask first."""
@@ -281,6 +286,19 @@ class _Auditor:
         free = [int(slot) + 1 for slot in generator.permutation(last) if slot + 1 not in taken]
         placed = [replace(item, slot=slot) for item, slot in zip(items, free, strict=False)]
         return sorted(placed, key=lambda item: item.slot or 0)
+
+
+def _able(
+    connection: duckdb.DuckDBPyConnection, named: str, active: Collection[str]
+) -> tuple[str, ...]:
+    """Return who may be given something.
+
+    Where nobody is registered, `review --reader` may name somebody whom no setting does.
+    """
+    roles = registered_roles(connection)
+    if not roles:
+        return (named,) if named else tuple(sorted(active))
+    return tuple(sorted(name for name in roles if is_allowed(roles, name, Action.JUDGE)))
 
 
 def _wanted(work: AuditWork, ahead: int, share: float) -> int:
