@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import ceil
 
-import duckdb
 import numpy as np
 
 from configs.setting_sections import TriageSettings
@@ -30,7 +29,7 @@ from storage.audit_draws import (
     record_draw,
     taken_slots,
 )
-from storage.blind_items import Key, open_keys, open_keys_of_all, unjudged_count
+from storage.blind_items import Connection, Key, open_keys, open_keys_of_all, unjudged_count
 from storage.decoys import decoy_cases
 from storage.label_sources import seen_with_ai
 from storage.readers import Actor
@@ -288,9 +287,7 @@ class _Auditor:
         return sorted(placed, key=lambda item: item.slot or 0)
 
 
-def _able(
-    connection: duckdb.DuckDBPyConnection, named: str, active: Collection[str]
-) -> tuple[str, ...]:
+def _able(connection: Connection, named: str, active: Collection[str]) -> tuple[str, ...]:
     """Return who may be given something.
 
     Where nobody is registered, `review --reader` may name somebody whom no setting does.

@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-import duckdb
 import numpy as np
 
-from storage.blind_items import Key
+from storage.blind_items import Connection, Key
 from storage.decoys import Look, looks_of, unjudged_alike
 
 _POSITIONS_A_DECOY = 50
@@ -45,7 +44,7 @@ class DecoyPool:
         seed: Of the order of labels that stand in no queue.
     """
 
-    connection: duckdb.DuckDBPyConnection
+    connection: Connection
     structures: tuple[str, ...]
     hidden: Collection[Key]
     most: int

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-import duckdb
 import numpy as np
 
 from configs.errors import UsageError
 from configs.taxonomy import load_taxonomy
 from model.triage.gain import running_minutes
-from storage.blind_items import Key, open_keys, open_keys_of_all
+from storage.blind_items import Connection, Key, open_keys, open_keys_of_all
 from storage.queue import (
     QueuedPrediction,
     queue_size,
@@ -83,7 +82,7 @@ def show_queue(
         )
 
 
-def _hidden(connection: duckdb.DuckDBPyConnection, reader: str | None) -> set[Key]:
+def _hidden(connection: Connection, reader: str | None) -> set[Key]:
     """Return what a look at the queue would spoil.
 
     Where nobody is registered, anybody may look under any name: nobody sees what waits for anybody.
