@@ -12,6 +12,7 @@ import numpy as np
 
 from configs.setting_sections import TriageSettings
 from configs.taxonomy import load_taxonomy
+from flows.decoys import DecoyPool, Hiding
 from storage.audit_draws import (
     AuditItem,
     AuditUnit,
@@ -28,15 +29,16 @@ from storage.audit_draws import (
     record_draw,
     taken_slots,
 )
-from storage.blind_items import Key, open_keys, unjudged_queue
+from storage.blind_items import Connection, Key, open_keys, open_keys_of_all, unjudged_count
+from storage.decoys import decoy_cases
 from storage.label_sources import seen_with_ai
 from storage.readers import Actor
 from storage.roles import Action, check_allowed, is_allowed, registered_roles
 from storage.store import Store, Transaction
 
 NOBODY = (
-    "nobody is there to audit: register readers with `atlasloop readers add`, or set review.reader "
-    "in atlasloop.toml"
+    "nobody is there to audit: register readers with `atlasloop readers add`, set review.reader in "
+    "atlasloop.toml, or give verdicts first"
 )
 
 
@@ -124,6 +126,31 @@ def audit(store: Store, committee_id: str, request: AuditRequest | None = None) 
         return auditor.run(open_audit(transaction, seed), more=request.more)
 
 
+def missing_readers(store: Store) -> str:
+    """Return in words that nobody can be given a part of the audit; empty where somebody can."""
+    if not store.settings.triage.audit_share:
+        return ""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    with store.read() as connection:
+        active = active_readers(connection, now=now)
+        return "" if _able(connection, store.settings.review.reader, active) else NOBODY
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """One reader's turn in a run: so many units are wanted."""
+
+    reader: str
+    work: AuditWork
+    wanted: int
+    seed: int
+
+    def generator(self) -> np.random.Generator:
+        """Return the turn's own randomness."""
+        work = self.work
+        return np.random.default_rng([self.seed, *self.reader.encode(), work.aided, work.unaided])
+
+
 class _Auditor:
     """One run, inside one transaction."""
 
@@ -140,56 +167,67 @@ class _Auditor:
         self._committee_id = committee_id
         self._structures = structures
         self._now = datetime.now(UTC).replace(tzinfo=None)
-        self._able = self._allowed(store.settings.review.reader)
         active = active_readers(self._connection, now=self._now)
+        self._able = _able(self._connection, store.settings.review.reader, active)
         # Whoever judged lately; all who may where nobody did.
         self.readers = tuple(one for one in self._able if one in active) or self._able
 
     def run(self, seed: int, *, more: int | None) -> AuditRun:
         """Give every reader what is wanted."""
         frame = frame_units(self._connection, self._committee_id, self._structures)
-        waiting = len(unjudged_queue(self._connection, self._structures))
+        waiting = unjudged_count(self._connection, self._structures)
         ahead = min(self._settings.audit_ahead, ceil(waiting / len(self.readers)))
-        shares = []
-        for turn, reader in enumerate(self.readers):
-            work = audit_work(self._connection, reader)
-            if more is None:
-                wanted = _wanted(work, ahead, self._settings.audit_share)
-            else:
-                wanted = (more - turn + len(self.readers) - 1) // len(self.readers)
-            shares.append(self._give(reader, work, wanted, seed=seed, frame=frame))
+        works = [audit_work(self._connection, reader) for reader in self.readers]
+        wanted = [
+            _wanted(work, ahead, self._settings.audit_share)
+            if more is None
+            else (more - turn + len(works) - 1) // len(works)
+            for turn, work in enumerate(works)
+        ]
+        pool = DecoyPool(
+            connection=self._connection,
+            structures=self._structures,
+            hidden=open_keys_of_all(self._connection),
+            most=sum(wanted),
+            seed=seed,
+        )
+        shares = [
+            self._give(_Turn(reader, work, count, seed), pool, frame=frame)
+            for reader, work, count in zip(self.readers, works, wanted, strict=True)
+        ]
         words = "" if any(one.aided + one.unaided + one.open for one in shares) else _nothing(frame)
         return AuditRun(
             committee_id=self._committee_id, frame=frame, readers=tuple(shares), words=words
         )
 
-    def _allowed(self, named: str) -> tuple[str, ...]:
-        roles = registered_roles(self._connection)
-        if not roles:
-            return (named,) if named else ()
-        return tuple(sorted(name for name in roles if is_allowed(roles, name, Action.JUDGE)))
-
-    def _give(
-        self, reader: str, work: AuditWork, wanted: int, *, seed: int, frame: int
-    ) -> AuditShare:
+    def _give(self, turn: _Turn, pool: DecoyPool, *, frame: int) -> AuditShare:
         """Draw for one reader and commit it; the readings without the mask first."""
+        reader, work = turn.reader, turn.work
         taken = open_keys(self._connection, reader)
         blocked = taken | blind_for_others(self._connection, reader, now=self._now)
+        # Who has judged a label with the mask cannot read it without. Blind, it may come again,
+        # drawn or as a decoy: the reader cannot tell which.
         seen = seen_with_ai(self._connection, reader).keys()
         share = self._settings.audit_unaided_share
-        least = round(share * (work.aided + work.unaided + wanted)) - work.unaided
-        count = min(max(0, least), max(0, wanted))
+        least = round(share * (work.aided + work.unaided + turn.wanted)) - work.unaided
+        count = min(max(0, least), max(0, turn.wanted))
         unaided = self._drawn(count, blocked | seen, unaided=True)
         blocked |= {key for unit in unaided for key in unit.keys}
-        aided = self._drawn(wanted - len(unaided), blocked, unaided=False)
-        blocked |= {key for unit in aided for key in unit.keys}
-        labels = sum(len(unit.labels) for unit in aided)
-        decoys = self._decoys(labels, blocked | seen)
+        aided = self._drawn(turn.wanted - len(unaided), blocked, unaided=False)
+        drawn = {key for unit in aided for key in unit.keys}
+        generator = turn.generator()
+        hiding = Hiding(
+            drawn=drawn,
+            count=len(drawn),
+            blocked=blocked | drawn,
+            cases=decoy_cases(self._connection, reader),
+        )
+        decoys = self._as_items(pool.take(hiding, generator))
         items = [
             *self._placed(unaided, unaided=True),
             *self._slotted(
                 [*self._placed(aided, unaided=False), *decoys],
-                np.random.default_rng([seed, *reader.encode(), work.aided, work.unaided]),
+                generator,
                 taken_slots(self._connection, reader),
             ),
         ]
@@ -197,7 +235,7 @@ class _Auditor:
             record_draw(self._transaction, items, reader=reader, frame=frame)
         return AuditShare(
             reader=reader,
-            aided=labels,
+            aided=len(drawn),
             unaided=sum(len(unit.labels) for unit in unaided),
             decoys=len(decoys),
             open=len(taken),
@@ -213,10 +251,8 @@ class _Auditor:
         )
         return next_units(self._connection, search, count=count, blocked=blocked)
 
-    def _decoys(self, count: int, blocked: Collection[Key]) -> list[AuditItem]:
-        """Return the queue's head as items beside what was drawn."""
+    def _as_items(self, decoys: Sequence[Key]) -> list[AuditItem]:
         predictions = newest_predictions(self._connection)
-        head = [key for key in unjudged_queue(self._connection, ()) if key not in blocked]
         return [
             AuditItem(
                 case_id=case_id,
@@ -224,7 +260,7 @@ class _Auditor:
                 prediction_id=predictions[case_id],
                 arm="ranked",
             )
-            for case_id, structure in head[:count]
+            for case_id, structure in decoys
         ]
 
     def _placed(self, units: Sequence[AuditUnit], *, unaided: bool) -> list[AuditItem]:
@@ -249,6 +285,17 @@ class _Auditor:
         free = [int(slot) + 1 for slot in generator.permutation(last) if slot + 1 not in taken]
         placed = [replace(item, slot=slot) for item, slot in zip(items, free, strict=False)]
         return sorted(placed, key=lambda item: item.slot or 0)
+
+
+def _able(connection: Connection, named: str, active: Collection[str]) -> tuple[str, ...]:
+    """Return who may be given something.
+
+    Where nobody is registered, `review --reader` may name somebody whom no setting does.
+    """
+    roles = registered_roles(connection)
+    if not roles:
+        return (named,) if named else tuple(sorted(active))
+    return tuple(sorted(name for name in roles if is_allowed(roles, name, Action.JUDGE)))
 
 
 def _wanted(work: AuditWork, ahead: int, share: float) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from configs.errors import UsageError
 from configs.taxonomy import load_taxonomy
+from flows.decoys import DecoyPool, Hiding
 from storage.blind_items import (
     ArmCount,
     BlindBatch,
@@ -19,6 +20,7 @@ from storage.blind_items import (
     open_keys,
     unjudged_queue,
 )
+from storage.decoys import decoy_cases
 from storage.label_sources import labels_of, parse_source, seen_with_ai
 from storage.qualification import QualificationSet, define_set, qualification_sets
 from storage.readers import check_reader, who_acts
@@ -31,7 +33,8 @@ class BlindRequest:
 
     Attributes:
         random: So many items, drawn with ``seed``; of a set that is known, all of it.
-        decoys: So many of the worst items beside them; as many as there are when None.
+        decoys: So many items of the queue's head beside them, one a CT at most; as many as there
+            are when None.
         structures: Only these; all when empty.
         known_truth: The label source that knows the truth; None for an audit.
         set_name: The qualification set that is given, or defined by what is drawn.
@@ -88,7 +91,7 @@ def assign_blindly(store: Store, request: BlindRequest) -> BlindAssignment:
     check_reader(request.reader)
     generator = np.random.default_rng(request.seed)
     drawn = _drawn(store, request, generator)
-    decoys = _decoys(store, request, drawn)
+    decoys = _decoys(store, request, drawn, generator)
     items = _shuffled(drawn, decoys, generator)
     batch = BlindBatch(
         reader=request.reader,
@@ -177,16 +180,26 @@ def _frame(store: Store, request: BlindRequest) -> list[Key]:
     return [key for key in frame if key not in taken]
 
 
-def _decoys(store: Store, request: BlindRequest, drawn: _Drawn) -> list[Key]:
-    """Return the worst items of the queue beside what was drawn."""
-    if request.decoys == 0:
+def _decoys(
+    store: Store, request: BlindRequest, drawn: _Drawn, generator: np.random.Generator
+) -> list[Key]:
+    """Return items of the queue's head that look like what was drawn; ``flows.decoys`` says how."""
+    count = len(drawn.keys) if request.decoys is None else request.decoys
+    if count == 0:
         return []
     with store.read() as connection:
         taken = open_keys(connection, request.reader) | set(drawn.keys)
         taken |= seen_with_ai(connection, request.reader).keys()
-        head = unjudged_queue(connection, load_taxonomy().select(request.structures))
-    free = [key for key in head if key not in taken]
-    return free[: len(drawn.keys) if request.decoys is None else request.decoys]
+        pool = DecoyPool(
+            connection=connection,
+            structures=load_taxonomy().select(request.structures),
+            hidden=taken,
+            most=count,
+            seed=request.seed,
+        )
+        cases = decoy_cases(connection, request.reader)
+        hiding = Hiding(drawn=drawn.keys, count=count, blocked=(), cases=cases)
+        return pool.take(hiding, generator)
 
 
 def _shuffled(

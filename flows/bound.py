@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from configs.errors import StorageError, UsageError
@@ -31,12 +31,15 @@ from storage.audit_draws import audit_seed
 from storage.canonical_json import JsonObject, sha256_hex, to_bytes
 from storage.cases import all_cases
 from storage.readers import Actor
-from storage.release_bounds import bounds_of, record_bound
+from storage.release_bounds import ReleaseBound, bounds_of, record_bound
 from storage.releases import Release, read_release
 from storage.store import Store
 
 Method = Literal["fixed", "time_uniform"]
 KIND: Mapping[Way, str] = {"aided": "edit_dsc", "unaided": "independent_dsc"}
+ERROR_SHARE: Mapping[Method, float] = {"fixed": 0.8, "time_uniform": 0.2}
+"""How the first evaluation and all later ones of the same labels share 1 - confidence, so that they
+hold together."""
 SHARES = (0.05, 0.01)
 """For which the number of draws is told."""
 
@@ -54,7 +57,7 @@ class BoundRow:
         bad: Bad ones among them; those without an answer count.
         unsure: How many have no answer.
         beyond: Units judged behind the gap; they do not count.
-        at_most: Unreviewed units that may be bad, at the stated confidence for this row alone.
+        at_most: Unreviewed units that may be bad: for this row alone, at the stated confidence.
         share: The same as a share.
         share_together: The share at which all structures hold at once; None for ``all``.
         needed: For each of ``SHARES``, draws without a bad one that would support it.
@@ -94,7 +97,9 @@ class BoundStatement:
 
     Attributes:
         dsc: Labels below it are bad.
-        method: ``fixed`` for the first evaluation of a release, ``time_uniform`` for later ones.
+        confidence: That this evaluation and all later ones of these labels hold.
+        method: ``fixed`` for the first evaluation of any release that shares labels with this one,
+            ``time_uniform`` for later ones, of this release or of another.
         kinds: The ways of reading of which there is something.
         words: The statement for people: one sentence a kind, then what to know of them.
     """
@@ -156,19 +161,22 @@ def bound(store: Store, request: BoundRequest) -> tuple[JsonObject, bool]:
     Raises:
         AccessError: Who asks is no admin where readers are registered.
         UsageError: There is no such release, nothing of it is unreviewed, or nothing was audited.
-        StorageError: Somebody else said something of the release at the same moment.
+        StorageError: Somebody else said something of a release at the same moment.
     """
     release = read_release(store, request.release)
     frame = _frame(store, release)
     answers = _hash(frame)
+    wanted = (release.release_id, request.dsc, request.confidence, answers)
     with store.read() as connection:
-        known = bounds_of(connection, release.release_id)
+        known = bounds_of(connection)
     for one in known:
-        if (one.dsc, one.confidence, one.answers) == (request.dsc, request.confidence, answers):
+        if (one.release_id, one.dsc, one.confidence, one.answers) == wanted:
             return one.statement(store.objects), True
-    method: Method = "fixed" if all(one.answers == answers for one in known) else "time_uniform"
+    looks = _looks(store, release, [one for one in known if one.answers != answers])
+    method: Method = "time_uniform" if looks else "fixed"
     overlap = LabelOverlap(store, frame.labels)
-    kinds = bound_kinds(frame, overlap, request, method=method)
+    level = 1 - (1 - request.confidence) * ERROR_SHARE[method]
+    kinds = bound_kinds(frame, overlap, replace(request, confidence=level), method=method)
     told = tuple(kind for kind in kinds if kind.has_readings)
     if not told:
         raise UsageError(_nothing_read(release, kinds))
@@ -179,13 +187,13 @@ def bound(store: Store, request: BoundRequest) -> tuple[JsonObject, bool]:
         confidence=request.confidence,
         method=method,
         kinds=told,
-        words=tuple(_words(release, told, request, method)),
+        words=tuple(_words(release, told, request, looks)),
     )
     statement: JsonObject = {"schema": 1, **asdict(said)}
     if not record_bound(store, statement, answers=answers, known=len(known), by=request.by):
         raise StorageError(
-            f"a release is bounded by one command at a time, and another one said something of "
-            f"{release.name} meanwhile; give the command again"
+            "releases are bounded by one command at a time, and another one said something "
+            "meanwhile; give the command again"
         )
     return statement, False
 
@@ -290,6 +298,21 @@ def _kind(kind: str, way: _Way) -> KindBound:
     )
 
 
+def _looks(store: Store, release: Release, others: Sequence[ReleaseBound]) -> list[str]:
+    """Return the names of releases that share a prediction and were bounded by ``others``.
+
+    What a release holds is chosen by people who saw the bounds before it, so a bound of the same
+    predictions is one more look at one random order, whatever the release is called.
+    """
+    ours = {case.prediction_id for case in release.cases}
+    names = []
+    for release_id in dict.fromkeys(one.release_id for one in others):
+        other = read_release(store, release_id)
+        if ours & {case.prediction_id for case in other.cases}:
+            names.append(other.name)
+    return names
+
+
 def _frame(store: Store, release: Release) -> Frame:
     """Read what a release's bound is about.
 
@@ -361,23 +384,17 @@ def _nothing_read(release: Release, kinds: Sequence[KindBound]) -> str:
 
 
 def _words(
-    release: Release, kinds: Sequence[KindBound], request: BoundRequest, method: Method
+    release: Release, kinds: Sequence[KindBound], request: BoundRequest, looks: Sequence[str]
 ) -> list[str]:
     words = [_sentence(release, kind, request) for kind in kinds]
     if "independent_dsc" not in {kind.kind for kind in kinds}:
         words.append("Nothing is said of accuracy: no label was read without the AI's mask.")
-    words.append(
-        "First evaluation of this release, a fixed sample: it holds unless the number of readings "
-        "was chosen by their outcome."
-        if method == "fixed"
-        else "The release was evaluated before from other readings: the bound is time-uniform, so "
-        "it holds however often one looks."
-    )
+    words.append(_look_words(request, looks))
     words.append(
         "Each row holds by itself at the confidence; the column `together` holds for all "
         "structures at once (Bonferroni)."
     )
-    unsure = sum(kind.overall.unsure for kind in kinds)
+    unsure = sum(row.unsure for kind in kinds for row in kind.structures)
     if unsure:
         words.append(f"{unsure} units without an answer (deferred, or seen before) count as bad.")
     linked = sum(label.review == "linked" for case in release.cases for label in case.labels)
@@ -387,6 +404,23 @@ def _words(
             "them."
         )
     return words
+
+
+def _look_words(request: BoundRequest, looks: Sequence[str]) -> str:
+    error = 1 - request.confidence
+    if not looks:
+        return (
+            "First evaluation of these labels, a fixed sample: it holds unless the number of "
+            f"readings was chosen by their outcome. It takes {error * ERROR_SHARE['fixed']:.3g} of "
+            f"the error of {error:.3g}; the rest is kept for later evaluations, so that all of "
+            "them hold together at the confidence."
+        )
+    return (
+        f"These labels were evaluated before from other readings (release {', '.join(looks)}): the "
+        "bound is time-uniform, so it holds however often one looks. All later evaluations "
+        f"together take {error * ERROR_SHARE['time_uniform']:.3g} of the error of {error:.3g}, the "
+        "first one the rest."
+    )
 
 
 def _sentence(release: Release, kind: KindBound, request: BoundRequest) -> str:

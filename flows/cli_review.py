@@ -39,10 +39,11 @@ def queue(
         float | None,
         typer.Option("--minutes", min=0.0, help="Say how far so many predicted minutes reach."),
     ] = None,
+    acting: ActingOption = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what is probably wrong, what brings most first.
+    """Show what is probably wrong, what brings most first; what you are to judge blind is left out.
 
     Example: atlasloop queue -n 10 --minutes 60 --html queue.html
     """
@@ -50,7 +51,7 @@ def queue(
     from flows.reports import print_budget, print_queue
 
     store = open_store(workspace)
-    shown_queue = show_queue(store, limit=limit, structure=structure)
+    shown_queue = show_queue(store, limit=limit, structure=structure, reader=acting)
     if html is not None:
         from flows.queue_page import write_queue_page
 

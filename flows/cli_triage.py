@@ -11,7 +11,7 @@ from configs.errors import UsageError
 from flows.boundary import guarded
 from flows.cli_flow import as_flow, run_flow
 from flows.cli_options import HERE, JsonOption, PrefectOption, WorkspaceOption, open_store
-from flows.tables import print_json, print_table
+from flows.tables import print_json, print_table, warn
 
 commands = typer.Typer()
 _triage = typer.Typer(invoke_without_command=True)
@@ -44,6 +44,8 @@ def triage(
         return
     given = {"policy": policy, "objective": objective}
     flags: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    from flows.audit import missing_readers
+
     store = open_store(workspace, {"triage": flags})
     if as_flow(prefect=prefect):
         if flags:
@@ -60,6 +62,8 @@ def triage(
         print_json(counts)
     else:
         print_table("Queue", ["kind", "entries"], list(counts.items()))
+    if words := missing_readers(store):
+        warn(words)
 
 
 @_triage.command()

@@ -10,6 +10,7 @@ import numpy as np
 from configs.errors import UsageError
 from configs.taxonomy import load_taxonomy
 from model.triage.gain import running_minutes
+from storage.blind_items import Connection, Key, open_keys, open_keys_of_all
 from storage.queue import (
     QueuedPrediction,
     queue_size,
@@ -18,6 +19,8 @@ from storage.queue import (
     read_queue,
     unjudged_columns,
 )
+from storage.readers import who_acts
+from storage.roles import Action, check_allowed, registered_roles
 from storage.store import Store
 
 PRESENT = "present"
@@ -41,26 +44,52 @@ class ShownQueue:
     ranked_at: datetime | None
 
 
-def show_queue(store: Store, *, limit: int, structure: str | None = None) -> ShownQueue:
-    """Return the first entries of each kind.
+def show_queue(
+    store: Store, *, limit: int, structure: str | None = None, reader: str | None = None
+) -> ShownQueue:
+    """Return the first entries of each kind, without what waits to be judged blind or unaided.
+
+    Args:
+        store: The workspace.
+        limit: How many of each kind.
+        structure: Only this one.
+        reader: Who looks; the settings' reader when None.
 
     Raises:
+        AccessError: Who looks is not registered where others are.
         UsageError: The structure is unknown, or no queue was ranked yet.
     """
     if structure is not None:
         structure = load_taxonomy()[structure].name
+    who = who_acts(store.settings.review, reader)
     with store.read() as connection:
+        check_allowed(connection, who and who.name, Action.LOOK)
         ranked = ranked_at(connection)
         if ranked is None:
             raise UsageError("there is no queue yet; run `atlasloop annotate` first")
+        hidden = _hidden(connection, who and who.name)
+        present, possibly_missed = (
+            tuple(
+                read_queue(connection, kind=kind, limit=limit, structure=structure, hidden=hidden)
+            )
+            for kind in (PRESENT, POSSIBLY_MISSED)
+        )
         return ShownQueue(
-            present=tuple(read_queue(connection, kind=PRESENT, limit=limit, structure=structure)),
-            possibly_missed=tuple(
-                read_queue(connection, kind=POSSIBLY_MISSED, limit=limit, structure=structure)
-            ),
+            present=present,
+            possibly_missed=possibly_missed,
             sizes=queue_size(connection),
             ranked_at=ranked,
         )
+
+
+def _hidden(connection: Connection, reader: str | None) -> set[Key]:
+    """Return what a look at the queue would spoil.
+
+    Where nobody is registered, anybody may look under any name: nobody sees what waits for anybody.
+    """
+    if reader is None or not registered_roles(connection):
+        return open_keys_of_all(connection)
+    return open_keys(connection, reader)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

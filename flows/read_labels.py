@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,12 @@ from model.triage.score_table import Column
 from storage.grid import Grid
 from storage.label_crops import case_grids, paired_crops
 from storage.mask_overlaps import Pair, keep_overlaps, known_overlaps
-from storage.review_outcomes import ReviewOutcome, review_outcomes, unaided_outcomes
+from storage.review_outcomes import (
+    ReviewOutcome,
+    review_outcomes,
+    unaided_outcomes,
+    unanswered_audits,
+)
 from storage.splits import case_groups
 from storage.store import Store
 from storage.training_exposure import maybe_trained_on
@@ -33,7 +39,8 @@ class ReadLabels:
     Attributes:
         reviews: With the AI's mask in sight.
         readings: Without.
-        told: Those of the two that the target is about.
+        told: Those of the two that the target is about, and the audit's labels without an answer,
+            which are bad by an unknown amount, as rejected ones are.
         dsc: Of each of ``told``, shape (N,). NaN where the structure is absent to both or where the
             label was rejected, which has no DSC.
         patients: Case id -> a number that cases share whose scans may be one patient's.
@@ -68,7 +75,17 @@ def read_labels(store: Store, committee_id: str, target: Target) -> ReadLabels:
             [one for one in outcomes(connection, committee_id) if one.case_id not in trained]
             for outcomes in (review_outcomes, unaided_outcomes)
         )
-        told = readings if target == "independent_dsc" else reviews
+        unaided = target == "independent_dsc"
+        told = readings if unaided else reviews
+        now = datetime.now(UTC).replace(tzinfo=None)
+        told = _with_unanswered(
+            told,
+            [
+                one
+                for one in unanswered_audits(connection, committee_id, unaided=unaided, now=now)
+                if one.case_id not in trained
+            ],
+        )
         known = known_overlaps(connection)
         new = [one for one in told if _needs_decoding(one) and _pair(one) not in known]
         grids = case_grids(connection, {one.case_id for one in new})
@@ -83,6 +100,13 @@ def read_labels(store: Store, committee_id: str, target: Target) -> ReadLabels:
         patients=patients,
         trained=frozenset(trained),
     )
+
+
+def _with_unanswered(
+    told: Sequence[ReviewOutcome], unanswered: Sequence[ReviewOutcome]
+) -> list[ReviewOutcome]:
+    known = {(one.case_id, one.structure) for one in told}
+    return [*told, *(one for one in unanswered if (one.case_id, one.structure) not in known)]
 
 
 def _pair(outcome: ReviewOutcome) -> Pair:

@@ -195,9 +195,16 @@ def next_units(
                 SELECT u.* FROM unjudged u ANTI JOIN drawn d
                   ON d.prediction_id = u.prediction_id AND d.structure = u.structure
             ),
+            held AS (
+                SELECT DISTINCT w.patient_id, w.structure FROM waiting w
+                SEMI JOIN (SELECT unnest($cases) AS case_id, unnest($blocked) AS structure) b
+                  ON b.case_id = w.case_id AND b.structure = w.structure
+            ),
             lowest AS (
                 SELECT DISTINCT ticket, patient_id, structure FROM (
-                    SELECT {ticket} AS ticket, patient_id, structure FROM waiting
+                    SELECT {ticket} AS ticket, patient_id, structure FROM waiting w
+                    ANTI JOIN held h
+                      ON h.patient_id = w.patient_id AND h.structure = w.structure
                     ORDER BY ticket LIMIT $limit
                 )
             )
@@ -205,7 +212,7 @@ def next_units(
                    list(w.prediction_id ORDER BY w.case_id)
             FROM lowest l JOIN waiting w
               ON w.patient_id = l.patient_id AND w.structure = l.structure
-            GROUP BY l.ticket, w.patient_id, w.structure ORDER BY l.ticket""",  # noqa: S608 literals of storage
+            GROUP BY l.ticket, w.patient_id, w.structure ORDER BY l.ticket LIMIT $count""",  # noqa: S608 literals of storage
         {
             "seed": audit_seed(connection),
             "way": way_of(unaided=search.unaided),
@@ -214,10 +221,13 @@ def next_units(
             "unaided": search.unaided,
             "readers": list(search.readers),
             "now": search.now,
-            "limit": _LABELS_A_UNIT * (count + len(blocked)),
+            "count": count,
+            "cases": [case_id for case_id, _ in blocked],
+            "blocked": [structure for _, structure in blocked],
+            "limit": _LABELS_A_UNIT * count,
         },
     ).fetchall()
-    units = [
+    return [
         AuditUnit(
             patient_id=patient_id,
             structure=structure,
@@ -225,7 +235,6 @@ def next_units(
         )
         for patient_id, structure, case_ids, prediction_ids in rows
     ]
-    return [unit for unit in units if not unit.keys & set(blocked)][:count]
 
 
 def record_draw(

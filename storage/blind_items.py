@@ -196,16 +196,35 @@ def open_keys(connection: Connection, reader: str) -> set[Key]:
     return {(case_id, structure) for case_id, structure in rows}
 
 
+def open_keys_of_all(connection: Connection) -> set[Key]:
+    """Return what waits for anybody blind or as an independent reading."""
+    rows = connection.execute(
+        "SELECT reader FROM assignments UNION SELECT reader FROM blind_items"
+    ).fetchall()
+    return {key for (reader,) in rows for key in open_keys(connection, reader)}
+
+
 def unjudged_queue(connection: Connection, structures: Sequence[str]) -> list[Key]:
-    """Return the queue's items that nobody judged, the worst first, all structures when empty."""
+    """Return the queue's items that nobody judged, in its order, all structures when empty."""
     rows = connection.execute(
         """SELECT q.case_id, q.structure FROM current_queue q
            ANTI JOIN current_verdicts v ON v.case_id = q.case_id AND v.structure = q.structure
            WHERE len($structures) = 0 OR list_contains($structures, q.structure)
-           ORDER BY q.kind = 'possibly_missed', q.position, q.case_id""",
+           ORDER BY q.position, q.kind, q.case_id""",
         {"structures": list(structures)},
     ).fetchall()
     return [(case_id, structure) for case_id, structure in rows]
+
+
+def unjudged_count(connection: Connection, structures: Sequence[str]) -> int:
+    """Return how many items of the queue nobody judged, of all structures when empty."""
+    row = connection.execute(
+        """SELECT count(*) FROM current_queue q
+           ANTI JOIN current_verdicts v ON v.case_id = q.case_id AND v.structure = q.structure
+           WHERE len($structures) = 0 OR list_contains($structures, q.structure)""",
+        {"structures": list(structures)},
+    ).fetchone()
+    return row[0] if row else 0
 
 
 def known_check(connection: Connection, case_id: str, structure: str, *, reader: str) -> bool:

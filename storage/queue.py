@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -93,15 +93,43 @@ def write_snapshot(
 
 
 def read_queue(
-    connection: Connection, *, kind: str, limit: int, structure: str | None = None
+    connection: Connection,
+    *,
+    kind: str,
+    limit: int,
+    structure: str | None = None,
+    hidden: Collection[tuple[str, str]] = (),
 ) -> list[QueuedPrediction]:
-    """Return the first entries of the current snapshot."""
+    """Return the first entries of the current snapshot.
+
+    Args:
+        connection: An open index.
+        kind: ``present`` or ``possibly_missed``.
+        limit: How many at most.
+        structure: Only this one.
+        hidden: Case and structure of what is left out; the others are counted without a gap, since
+            a gap would tell where it stands.
+    """
     rows = connection.execute(
-        """SELECT position, kind, case_id, structure, risk, reason, predicted_dsc, dsc_low,
+        """WITH shown AS (
+               SELECT * FROM current_queue q ANTI JOIN (
+                   SELECT unnest($cases) AS case_id, unnest($structures) AS structure
+               ) h ON h.case_id = q.case_id AND h.structure = q.structure
+           ), counted AS (
+               SELECT * REPLACE (CASE WHEN len($cases) = 0 THEN position ELSE
+                      row_number() OVER (ORDER BY position, kind) END AS position) FROM shown
+           )
+           SELECT position, kind, case_id, structure, risk, reason, predicted_dsc, dsc_low,
                   dsc_high, presence, minutes, gain, prediction_id
-           FROM current_queue WHERE kind = $kind AND ($structure IS NULL OR structure = $structure)
+           FROM counted WHERE kind = $kind AND ($structure IS NULL OR structure = $structure)
            ORDER BY position LIMIT $limit""",
-        {"kind": kind, "structure": structure, "limit": limit},
+        {
+            "kind": kind,
+            "structure": structure,
+            "limit": limit,
+            "cases": [case_id for case_id, _ in hidden],
+            "structures": [name for _, name in hidden],
+        },
     ).fetchall()
     return [QueuedPrediction(QueueEntry(*row[:-1]), row[-1]) for row in rows]
 

@@ -63,18 +63,18 @@ def record_bound(
         store: The workspace.
         statement: What is said.
         answers: Hash of what it is said from.
-        known: How many statements of the release it was made in knowledge of.
+        known: How many statements of all releases it was made in knowledge of.
         by: Who says it: an admin, once somebody is registered.
 
     Returns:
-        False where another statement of the release came between; nothing is written then.
+        False where another statement came between, of whichever release; nothing is written then.
 
     Raises:
         AccessError: Who says it is no admin.
     """
     with store.transaction() as transaction:
         check_allowed(transaction.connection, by and by.name, Action.RELEASE)
-        if len(bounds_of(transaction.connection, statement["release_id"])) != known:
+        if len(bounds_of(transaction.connection)) != known:
             return False
         transaction.record_with_object(
             "release.bounded",

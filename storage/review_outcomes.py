@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import duckdb
 
+from storage.blind_items import RESERVED_DAYS
 from storage.label_sources import seen_with_ai
 from storage.labels import LabelMask, label_mask
 from storage.predictions import CONSENSUS
@@ -22,9 +24,10 @@ class ReviewOutcome:
     """The last word on one label.
 
     Attributes:
-        verdict: ``accept``, ``correct``, ``absent`` or ``reject``.
+        verdict: ``accept``, ``correct``, ``absent`` or ``reject``; ``defer`` of an audit's label
+            that has no answer.
         predicted: The committee's mask.
-        read: What the reader says is right; None for a rejected label.
+        read: What the reader says is right; None for a label that was rejected or has no answer.
         unaided: Read without seeing the AI's mask.
         audit: The label was drawn at random for the audit, as this committee saw it, to be read in
             this way; one drawn to be read unaided that the queue brings to somebody is the queue's.
@@ -157,6 +160,42 @@ def unaided_outcomes(connection: Connection, committee_id: str) -> list[ReviewOu
     return list(newest.values())
 
 
+def unanswered_audits(
+    connection: Connection, committee_id: str, *, unaided: bool, now: datetime
+) -> list[ReviewOutcome]:
+    """Return the audit's labels whose answer is a deferral or was returned, or overdue.
+
+    They are the hard ones: an audit without them would make labels look better than they are. What
+    was given to a reader lately may wait.
+
+    Args:
+        connection: An open index.
+        committee_id: One version of the committee.
+        unaided: Of the labels to be read without the AI's mask, or of the others.
+        now: UTC without a zone.
+    """
+    rows = connection.execute(
+        _UNANSWERED_READINGS if unaided else _UNANSWERED_REVIEWS,
+        {"committee": committee_id, "voter": CONSENSUS, "unaided": unaided, "now": now},
+    ).fetchall()
+    return [
+        ReviewOutcome(
+            case_id=case_id,
+            structure=structure,
+            verdict="defer",
+            predicted=label_mask(*mask),
+            read=None,
+            unaided=unaided,
+            audit=True,
+            first_look=False,
+            opens=False,
+            active_s=0.0,
+            voxels_changed=0,
+        )
+        for case_id, structure, *mask in rows
+    ]
+
+
 def _parents(connection: Connection) -> dict[str, str | None]:
     return dict(
         connection.execute(
@@ -175,13 +214,15 @@ def _root(base: str | None, parents: Mapping[str, str | None]) -> str | None:
 _AUDITED = """
     own AS (SELECT case_id, prediction_id FROM closed_cases WHERE committee_id = $committee),
     audited AS (
-        SELECT b.case_id, b.structure FROM blind_items b
-        JOIN own ON own.prediction_id = b.prediction_id
-        WHERE b.arm = 'audit' AND NOT $unaided
-        UNION
-        SELECT a.case_id, a.structure FROM audit_draws a
-        JOIN own ON own.prediction_id = a.prediction_id
-        WHERE a.unaided = $unaided
+        SELECT case_id, structure, prediction_id, min(seq) AS seq, max(recorded_at) AS given_at
+        FROM (
+            SELECT b.case_id, b.structure, b.prediction_id, b.seq, b.recorded_at FROM blind_items b
+            WHERE b.arm = 'audit' AND NOT $unaided
+            UNION ALL
+            SELECT a.case_id, a.structure, a.prediction_id, a.seq, a.recorded_at FROM audit_draws a
+            WHERE a.unaided = $unaided
+        ) SEMI JOIN own USING (prediction_id)
+        GROUP BY case_id, structure, prediction_id
     )
 """
 
@@ -220,4 +261,38 @@ _READINGS = f"""
     LEFT JOIN audited u ON u.case_id = v.case_id AND u.structure = v.structure
     WHERE v.reading = 'independent'
     ORDER BY v.seq
+"""  # noqa: S608 literals of this module
+
+_OVERDUE = f"u.given_at <= $now - INTERVAL {RESERVED_DAYS} DAY"
+
+_UNANSWERED_REVIEWS = f"""
+    WITH {_AUDITED}
+    SELECT u.case_id, u.structure, m.object, m.box, coalesce(m.voxels, 0)
+    FROM audited u
+    LEFT JOIN current_verdicts d ON d.case_id = u.case_id AND d.structure = u.structure
+    LEFT JOIN current_decisions c ON c.verdict_id = d.verdict_id
+    LEFT JOIN masks m ON m.prediction_id = u.prediction_id AND m.member = $voter
+                     AND m.structure = u.structure
+    WHERE CASE WHEN c.outcome = 'returned' THEN true
+               WHEN d.verdict = 'defer' AND d.seq > u.seq THEN true
+               WHEN d.verdict IS NULL OR d.verdict = 'defer' THEN {_OVERDUE}
+               ELSE false END
+    ORDER BY u.case_id, u.structure
+"""  # noqa: S608 literals of this module
+
+_UNANSWERED_READINGS = f"""
+    WITH {_AUDITED}, said AS (
+        SELECT u.case_id, u.structure, bool_or(v.verdict <> 'defer') AS is_read
+        FROM audited u JOIN verdicts v
+          ON v.case_id = u.case_id AND v.structure = u.structure AND v.seq > u.seq
+         AND v.reading = 'independent'
+        GROUP BY u.case_id, u.structure
+    )
+    SELECT u.case_id, u.structure, m.object, m.box, coalesce(m.voxels, 0)
+    FROM audited u
+    LEFT JOIN said s ON s.case_id = u.case_id AND s.structure = u.structure
+    LEFT JOIN masks m ON m.prediction_id = u.prediction_id AND m.member = $voter
+                     AND m.structure = u.structure
+    WHERE CASE WHEN s.is_read IS NULL THEN {_OVERDUE} ELSE NOT s.is_read END
+    ORDER BY u.case_id, u.structure
 """  # noqa: S608 literals of this module

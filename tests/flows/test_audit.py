@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from configs.errors import AccessError, UsageError
 from configs.setting_sections import TriageSettings
-from flows.audit import NOBODY, AuditRequest, _wanted, audit
+from flows.audit import NOBODY, AuditRequest, _wanted, audit, missing_readers
 from flows.cli import app
 from storage.audit_draws import AuditWork
 from storage.blind_items import answered_items
@@ -161,6 +161,18 @@ def test_without_anybody_to_ask_nothing_is_drawn_and_that_is_said(made):
     off = with_settings(made, audit_share=0.0)
     assert "audit_share is 0" in run(off).words
     assert rows(made, "SELECT count(*) FROM audit_seeds") == [(0,)]
+
+
+def test_who_judges_is_audited_where_no_setting_names_a_reader(made, readings):
+    nobody = with_settings(made, reader="")
+    assert missing_readers(nobody.store) == NOBODY
+    readings.review(made.case_ids[0], "liver", "accept", reader="anna")
+
+    given = run(nobody)
+
+    assert [(one.reader, one.aided) for one in given.readers] == [("anna", 1)]
+    assert missing_readers(nobody.store) == ""
+    assert missing_readers(with_settings(made, reader="", audit_share=0.0).store) == ""
 
 
 def test_an_unknown_committee_or_structure_draws_nothing(made):

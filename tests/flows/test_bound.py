@@ -8,6 +8,7 @@ from configs.errors import AccessError, UsageError
 from flows.audit import AuditRequest, audit
 from flows.bound import BoundRequest, bound
 from flows.cli import app
+from model.acceptance import TimeUniformBound
 from storage.audit_answers import framed_labels
 from storage.labels import ABSENT
 from storage.reader_registry import register_reader
@@ -84,15 +85,16 @@ def test_reading_every_liver_of_a_frozen_release_says_all(made, readings):
 
 @pytest.mark.parametrize(
     ("verdict", "confidence", "at_most"),
-    [("reject", 0.6, 1), ("accept", 0.6, 0), ("accept", 0.7, 1)],
+    [("reject", 0.5, 1), ("accept", 0.5, 0), ("accept", 0.6, 1)],
 )
 def test_what_was_reviewed_is_no_longer_among_the_unreviewed(
     made, readings, verdict, confidence, at_most
 ):
     """Two of three livers are drawn, the third is what nobody looked at.
 
-    A single bad one hides from two good draws with probability 1/3, so it is ruled out at 60 % and
-    not at 70 %. With a bad one drawn, a second one goes with two of three samples.
+    A single bad one hides from two good draws with probability 1/3. Four fifths of the error belong
+    to the first evaluation: at 50 % that is 0.4, which rules it out, and at 60 % 0.32, which does
+    not. With a bad one drawn, a second one goes with two of three samples.
     """
     draw(made)
     first, second, _ = livers(made)
@@ -171,6 +173,44 @@ def test_a_second_evaluation_from_other_readings_is_time_uniform(made, readings)
     with made.store.read() as connection:
         assert bounds_of(connection) == known
     verify(made.store).raise_for_findings()
+
+
+def test_a_second_release_of_the_same_predictions_is_one_more_look(made, readings):
+    """Whoever dislikes a bound may freeze again and read on; the order of chance is the same."""
+    freeze_release(made.store, "first")
+    draw(made)
+    first, second, _ = livers(made)
+    readings.review(first, "liver", "reject")
+    freeze_release(made.store, "same")
+    once, _ = said(made)
+    assert once["method"] == said(made, release="same")[0]["method"] == "fixed"
+    readings.review(second, "liver", "accept")
+    freeze_release(made.store, "second")
+
+    again, _ = said(made, release="second")
+
+    assert again["method"] == "time_uniform"
+    assert "release first, same" in " ".join(again["words"])
+
+
+def test_the_first_and_all_later_evaluations_share_the_error(made, readings):
+    """The only bad liver of three hides from two good draws with probability 1/3.
+
+    Their evidence under the prior (1, 20) is 20/22, and 1/3 lies above a fifth of one half of it,
+    though below one half of it.
+    """
+    freeze_release(made.store, "first")
+    draw(made)
+    first, second, _ = livers(made)
+    readings.review(first, "liver", "accept")
+    assert "takes 0.04 of the error of 0.05" in " ".join(said(made)[0]["words"])
+    readings.review(second, "liver", "accept")
+
+    statement, _ = said(made, confidence=0.5)
+
+    assert row(statement)["at_most"] == TimeUniformBound(3, 0.9).most_bad([False] * 2) == 1
+    assert TimeUniformBound(3, 0.5).most_bad([False] * 2) == 0
+    assert "together take 0.1 of the error of 0.5" in " ".join(statement["words"])
 
 
 def test_a_new_model_version_begins_from_nothing(made, readings):

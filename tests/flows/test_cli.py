@@ -168,7 +168,9 @@ def test_whole_way_from_folder_to_page(run, store, write_ct, tmp_path):
     assert run("intake", tmp_path / "my cts", "-w", workspace).exit_code == 0
     annotated = run("annotate", "-w", workspace, "--report", tmp_path / "r.json", "--json")
     assert annotated.exit_code == 0
-    assert run("triage", "-w", workspace).exit_code == 0
+    ranked = run("triage", "-w", workspace)
+    assert ranked.exit_code == 0
+    assert "nobody is there to audit" in ranked.output
     shown = run("queue", "-w", workspace, "--json", "--html", tmp_path / "out" / "q.html")
     assert shown.exit_code == 0
 

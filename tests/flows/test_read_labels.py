@@ -3,6 +3,7 @@ import pytest
 
 from flows import read_labels as module
 from flows.read_labels import read_labels
+from storage.blind_items import BlindBatch, BlindItem, assign_blind
 from storage.label_crops import case_grids
 from storage.label_masks import read_label
 from storage.labels import label_mask
@@ -63,6 +64,22 @@ def test_the_edit_dsc_of_every_verdict(made, readings):
         nan_ok=True,
     )
     assert told(made, "independent_dsc") == {}
+
+
+def test_a_deferred_answer_to_the_audit_is_told_without_a_dsc(made, readings):
+    """As a rejected label it is bad by an unknown amount; a deferral of another says nothing."""
+    first, second = made.case_ids
+    items = (BlindItem(first, "liver", "audit", 1), BlindItem(second, "liver", "ranked", 2))
+    assign_blind(made.store, BlindBatch(reader="anna", items=items, frame=6, seed=0))
+    for case_id in made.case_ids:
+        readings.review(case_id, "liver", "defer")
+    readings.review(second, "stomach", "accept")
+
+    known = read_labels(made.store, made.committee_id, "edit_dsc")
+
+    assert told(made) == pytest.approx({(1, "stomach"): 1.0, (0, "liver"): np.nan}, nan_ok=True)
+    assert [(one.read, one.audit) for one in known.told[1:]] == [(None, True)]
+    assert len(known.reviews) == 1
 
 
 def test_the_independent_dsc_is_of_readings_without_the_mask_alone(made, readings):

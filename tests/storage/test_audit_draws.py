@@ -142,7 +142,9 @@ def test_a_blocked_unit_waits_for_its_turn(made):
     opened(made)
     first, second, *_ = units(made)
 
+    *others, last = units(made)
     assert units(made, count=1, blocked=first.keys) == [second]
+    assert units(made, count=1, blocked=set().union(*(one.keys for one in others))) == [last]
     assert units(made, count=0) == []
 
 

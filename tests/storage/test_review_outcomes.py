@@ -15,6 +15,7 @@ from storage.review_outcomes import (
     ReviewOutcome,
     review_outcomes,
     unaided_outcomes,
+    unanswered_audits,
 )
 from storage.splits import freeze_roles
 from storage.training_exposure import maybe_trained_on
@@ -236,6 +237,72 @@ def test_a_label_drawn_to_be_read_unaided_is_the_audits_too(made, readings):
         (0, "liver"): True,
         (0, "stomach"): False,
     }
+
+
+def unanswered(made, *, unaided=False, days=0):
+    with made.store.read() as connection:
+        (now,) = connection.execute(
+            "SELECT max(recorded_at) FROM (SELECT recorded_at FROM audit_draws "
+            "UNION ALL SELECT recorded_at FROM blind_items)"
+        ).fetchone()
+        found = unanswered_audits(
+            connection, made.committee_id, unaided=unaided, now=now + timedelta(days=days)
+        )
+    assert all(one.audit and one.read is None and one.counted_dsc is None for one in found)
+    return {(made.case_ids.index(one.case_id), one.structure) for one in found}
+
+
+def test_deferred_and_returned_answers_to_the_audit_and_late_ones_are_told(made, readings):
+    first, second = made.case_ids
+    readings.review(first, "spleen", "defer")
+    items = [
+        BlindItem(case_id, structure, "audit", slot)
+        for slot, (case_id, structure) in enumerate(
+            [(first, "liver"), (first, "stomach"), (first, "spleen"), (second, "liver")], 1
+        )
+    ]
+    items.append(BlindItem(second, "stomach", "ranked", 9))
+    assign_blind(made.store, BlindBatch(reader="anna", items=tuple(items), frame=6, seed=0))
+    readings.review(first, "liver", "defer")
+    returned = readings.review(first, "stomach", "accept")
+    decision = Decision(
+        verdict_id=returned.verdict_id,
+        outcome="returned",
+        by=Actor("bert", verified=False),
+        comment="a piece is missing",
+    )
+    decide(made.store, decision, now=datetime(2026, 1, 5, 12, 0))
+    readings.review(second, "stomach", "defer")
+
+    assert unanswered(made) == {(0, "liver"), (0, "stomach")}
+    assert unanswered(made, unaided=True) == set()
+    # What was deferred before it was drawn waits as the others do.
+    assert unanswered(made, days=15) == {
+        (0, "liver"),
+        (0, "stomach"),
+        (0, "spleen"),
+        (1, "liver"),
+    }
+    readings.review(first, "liver", "accept")
+    assert unanswered(made) == {(0, "stomach")}
+
+
+def test_a_deferred_reading_without_the_mask_is_told_until_somebody_reads_it(made, readings):
+    first, _ = made.case_ids
+    with made.store.transaction() as transaction:
+        for case_id in made.case_ids:
+            transaction.connection.execute(
+                "INSERT INTO audit_draws "
+                "VALUES ('d', ?, 'liver', ?, 'anna', true, 6, 1, 1, now()::TIMESTAMP)",
+                [case_id, prediction(transaction.connection, case_id)],
+            )
+    readings.read(first, "liver", "defer")
+
+    assert unanswered(made, unaided=True) == {(0, "liver")}
+    assert unanswered(made) == set()
+    assert unanswered(made, unaided=True, days=15) == {(0, "liver"), (1, "liver")}
+    readings.read(first, "liver", "absent", reader="bert")
+    assert unanswered(made, unaided=True) == set()
 
 
 def prediction(connection, case_id):
