@@ -31,6 +31,7 @@ from model.annotate import AnnotateOptions, annotate_volume
 from model.committee import CommitteeMember
 from model.lesion_detection import match_lesions
 from model.metrics import Agreement, dice
+from model.network_options import NetworkOptions
 from model.working_prediction import WorkingPrediction, predict_members
 from storage.cohort import read_cohort
 from storage.model_registry import configured_committee
@@ -109,7 +110,7 @@ def predicted(
         members,
         structures=load_taxonomy().names,
         device=CPU,
-        batching=(2, False),
+        options=NetworkOptions(batch_size=2),
     )
     return predictions, time.process_time() - started
 
