@@ -45,21 +45,32 @@ def packed_queue(columns: QueueColumns) -> bytes:
 
     Raises:
         ValueError: A column is missing or has another length.
+        StorageError: The folder for temporary files is full.
     """
     lengths = {len(columns[name]) for name in TYPES if name in columns}
     if set(columns) != set(TYPES) or len(lengths) != 1:
-        raise ValueError(f"a queue has the columns {tuple(TYPES)}, equally long; got {columns}")
+        raise ValueError(
+            f"a queue has the columns {tuple(TYPES)}, equally long; got {tuple(columns)} of "
+            f"{sorted(lengths)} rows"
+        )
     rows = {name: np.asarray(columns[name], TYPES[name][0]) for name in TYPES}
     selected = ", ".join(
         f"CAST({_value(name)} AS {sql}) AS {name}" for name, (_, sql) in TYPES.items()
     )
     with tempfile.TemporaryDirectory(prefix="atlasloop-queue-") as folder, duckdb.connect() as own:
         path = Path(folder) / "queue.parquet"
+        quoted = str(path).replace("'", "''")
         own.register("queue", rows)
-        own.execute(
-            f"COPY (SELECT {selected} FROM queue ORDER BY position, kind) "  # noqa: S608 ours
-            f"TO '{path}' (FORMAT parquet, COMPRESSION zstd)"
-        )
+        try:
+            own.execute(
+                f"COPY (SELECT {selected} FROM queue ORDER BY position, kind) "  # noqa: S608 ours
+                f"TO '{quoted}' (FORMAT parquet, COMPRESSION zstd)"
+            )
+        except duckdb.IOException as error:
+            raise StorageError(
+                "the queue could not be written to the folder for temporary files; free some disk, "
+                "or name another folder in TMPDIR"
+            ) from error
         return path.read_bytes()
 
 
@@ -79,7 +90,7 @@ def insert_queue(connection: Connection, line: JournalLine, objects: ObjectStore
             f"""INSERT INTO queue_items BY NAME
                 SELECT $snapshot AS snapshot_id, item.*, c.prediction_id
                 FROM read_parquet($path) item {joined}""",  # noqa: S608 literals of this module
-            {**named, "path": str(objects.path(digest))},
+            {**named, "path": _literal(objects.path(digest))},
         )
         return
     items = json.loads(objects.read(line.data["items"]))["items"]
@@ -94,3 +105,8 @@ def insert_queue(connection: Connection, line: JournalLine, objects: ObjectStore
 
 def _value(name: str) -> str:
     return f"nullif({name}, 'NaN'::DOUBLE)" if TYPES[name][1] == "DOUBLE" else name
+
+
+def _literal(path: Path) -> str:
+    """Return a path in which nothing stands for other characters."""
+    return "".join(f"[{one}]" if one in "*?[" else one for one in str(path))

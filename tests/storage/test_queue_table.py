@@ -1,4 +1,5 @@
 import json
+import tempfile
 
 import numpy as np
 import pytest
@@ -27,7 +28,12 @@ def columns(n=2, **changes):
 
 @pytest.fixture
 def closed(tmp_path):
-    store = init(tmp_path / "w")
+    return made(tmp_path / "w")
+
+
+def made(root):
+    """A workspace in which a committee closed one case."""
+    store = init(root)
     manifest = Manifest(
         case_id="c-000000000001",
         committee_id="k-1",
@@ -67,6 +73,21 @@ def test_rebuild_makes_the_queue_again(closed):
 
     assert entries(closed) == before != []
     assert verify(closed).findings == ()
+
+
+@pytest.mark.parametrize("name", ["a'b", "w [1] *", "ä b"])
+def test_folders_with_odd_names_hold_their_own_queue_alone(tmp_path, monkeypatch, name):
+    stores = []
+    # The second name fits the first one where that is taken for a pattern.
+    for folder in (name, name.replace("*", "x") + "2"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / folder))
+        stores.append(made(tmp_path / folder / "w"))
+        write_snapshot(stores[-1], columns(), committee_id="k-1", facts={"policy": "entropy"})
+
+    rebuild(stores[0])
+
+    assert [one.position for one in entries(stores[0])] == [1, 2]
 
 
 def test_a_damaged_snapshot_is_found(closed):
