@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib import resources
@@ -17,15 +16,14 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     PositiveFloat,
-    ValidationError,
     model_validator,
 )
 
 from configs.errors import ConfigError
+from configs.rules_file import parsed_rules, rules_in_force
 from configs.taxonomy import load_taxonomy, shipped_taxonomy
 
-SHIPPED = "shipped"
-OFF = "off"
+_PURPOSE = "judge plausibility"
 
 Severity = Literal["fault", "note"]
 Direction = Literal["above", "right_of", "in_front_of"]
@@ -261,7 +259,7 @@ class PlausibilityRules(BaseModel):
 def shipped_plausibility() -> PlausibilityRules:
     """Return the rules that AtlasLoop ships; raises ConfigError when the file breaks a rule."""
     text = resources.files("configs").joinpath("plausibility.toml").read_text(encoding="utf-8")
-    rules = _parsed(text, "plausibility.toml")
+    rules = parsed_rules(PlausibilityRules, text, "plausibility.toml", purpose=_PURPOSE)
     if set(rules.volumes) != set(shipped_taxonomy().names):
         raise ConfigError("plausibility.toml needs a volume for every shipped structure alone")
     return rules
@@ -277,27 +275,6 @@ def plausibility_in_force(setting: str, root: Path) -> PlausibilityRules | None:
     Raises:
         ConfigError: The file is not there, is no TOML, or breaks a rule.
     """
-    if setting == OFF:
-        return None
-    if setting == SHIPPED:
-        return shipped_plausibility()
-    try:
-        text = (root / setting).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"annotate.plausibility must be {SHIPPED!r}, {OFF!r} or a TOML file with rules, got "
-            f"{setting!r}, which cannot be read"
-        ) from error
-    return _parsed(text, setting)
-
-
-def _parsed(text: str, name: str) -> PlausibilityRules:
-    try:
-        return PlausibilityRules.model_validate(tomllib.loads(text))
-    except ValidationError as error:
-        fault = error.errors()[0]
-        place = ".".join(str(part) for part in fault["loc"])
-        words = f"{place}: {fault['msg']}" if place else fault["msg"]
-        raise ConfigError(f"{name} cannot judge plausibility: {words}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name} is not valid TOML: {error}") from error
+    return rules_in_force(
+        setting, root, name="annotate.plausibility", shipped=shipped_plausibility, purpose=_PURPOSE
+    )

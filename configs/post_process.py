@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Collection, Sequence
 from functools import cache
 from importlib import resources
@@ -16,15 +15,14 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
-    ValidationError,
     model_validator,
 )
 
 from configs.errors import ConfigError
+from configs.rules_file import parsed_rules, rules_in_force
 from configs.taxonomy import load_taxonomy, shipped_taxonomy
 
-SHIPPED = "shipped"
-OFF = "off"
+_PURPOSE = "post-process"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -217,7 +215,7 @@ class PostProcessRules(BaseModel):
 def shipped_post_process() -> PostProcessRules:
     """Return the rules that AtlasLoop ships; raises ConfigError when the file breaks a rule."""
     text = resources.files("configs").joinpath("post_process.toml").read_text(encoding="utf-8")
-    rules = _parsed(text, "post_process.toml")
+    rules = parsed_rules(PostProcessRules, text, "post_process.toml", purpose=_PURPOSE)
     named = {name for rule in rules.rules for name in rule.structures}
     if named != set(shipped_taxonomy().names):
         raise ConfigError(
@@ -236,30 +234,9 @@ def post_process_in_force(setting: str, root: Path) -> PostProcessRules | None:
     Raises:
         ConfigError: The file is not there, is no TOML, or breaks a rule.
     """
-    if setting == OFF:
-        return None
-    if setting == SHIPPED:
-        return shipped_post_process()
-    try:
-        text = (root / setting).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"annotate.post_process must be {SHIPPED!r}, {OFF!r} or a TOML file with rules, got "
-            f"{setting!r}, which cannot be read"
-        ) from error
-    return _parsed(text, setting)
-
-
-def _parsed(text: str, name: str) -> PostProcessRules:
-    try:
-        return PostProcessRules.model_validate(tomllib.loads(text))
-    except ValidationError as error:
-        fault = error.errors()[0]
-        place = ".".join(str(part) for part in fault["loc"])
-        words = f"{place}: {fault['msg']}" if place else fault["msg"]
-        raise ConfigError(f"{name} cannot post-process: {words}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name} is not valid TOML: {error}") from error
+    return rules_in_force(
+        setting, root, name="annotate.post_process", shipped=shipped_post_process, purpose=_PURPOSE
+    )
 
 
 def _partner(name: str) -> str | None:
