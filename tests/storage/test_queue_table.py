@@ -75,7 +75,7 @@ def test_rebuild_makes_the_queue_again(closed):
     assert verify(closed).findings == ()
 
 
-@pytest.mark.parametrize("name", ["a'b", "w [1] *", "ä b"])
+@pytest.mark.parametrize("name", ["a'b", "w *", "[1] ä b"])
 def test_folders_with_odd_names_hold_their_own_queue_alone(tmp_path, monkeypatch, name):
     stores = []
     # The second name fits the first one where that is taken for a pattern.
