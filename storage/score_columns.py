@@ -52,7 +52,7 @@ WORDS = ("odd_one", "only_member", "seen_by", "finding")
 
 _QUERY = f"""
     WITH rows AS (
-        SELECT c.seq, c.case_id, s.* FROM closed_cases c JOIN scores s USING (prediction_id)
+        SELECT c.case_id, s.* FROM closed_cases c JOIN scores s USING (prediction_id)
         WHERE c.committee_id = $committee
     ),
     members AS (
@@ -106,7 +106,7 @@ _QUERY = f"""
     LEFT JOIN (SELECT DISTINCT prediction_id FROM checked_predictions) k
            ON k.prediction_id = r.prediction_id
     WHERE r.member = $consensus
-    ORDER BY r.seq, r.structure
+    ORDER BY r.case_id, r.structure
 """  # noqa: S608 literals of storage
 
 
@@ -137,8 +137,9 @@ class ScoreColumns:
 
 
 def score_columns(connection: Connection, committee_id: str) -> ScoreColumns:
-    """Return the scores of every case that a committee closed, in the order they were closed.
+    """Return the scores of every case that a committee closed, in the order of the cases' ids.
 
+    Not in that of closing: which case a killed run leaves for last must not change the queue.
     ``benchmarks/triage_million.py`` times it for a million rows of scores.
     """
     found: dict[str, Any] = connection.execute(

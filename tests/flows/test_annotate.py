@@ -222,6 +222,21 @@ def test_same_members_and_cases_give_the_same_objects(store, write_ct, tmp_path)
     assert score_values(store) == score_values(twin)
 
 
+def test_queue_does_not_depend_on_the_order_in_which_cases_were_closed(store, write_ct, tmp_path):
+    take_in(store, write_ct, tmp_path / "cts", 4)
+    twin = copy_of(store, tmp_path / "twin")
+    cases = [case_id for (case_id,) in view_of(store, "SELECT case_id FROM cases ORDER BY 1")]
+
+    for case_id in cases:
+        annotate(store, Selection(case_ids=(case_id,)))
+    for case_id in reversed(cases):
+        annotate(twin, Selection(case_ids=(case_id,)))
+    triage(store)
+    triage(twin)
+
+    assert objects_of(store) == objects_of(twin)
+
+
 @pytest.mark.slow
 def test_killed_runs_end_like_an_undisturbed_one(store, write_ct, tmp_path):
     take_in(store, write_ct, tmp_path / "cts", 6)
