@@ -45,6 +45,7 @@ INSERT INTO masks SELECT prediction_id, m, structure, repeat('0', 64), [0, 9, 0,
 INSERT INTO maps SELECT prediction_id, m, structure, repeat('0', 64), [0, 9, 0, 9, 0, 9]
        FROM c, s, (SELECT unnest(['uncertainty', 'disagreement']) AS m);
 INSERT INTO queue_items BY NAME SELECT 'q' AS snapshot_id, i * {count} + n + 1 AS position,
+       i * {count} + 1 AS case_place,
        'present' AS kind, case_id, structure, 0.5 AS risk,
        '3 of 3 members see it, they agree by 0.' || (i % 100)::VARCHAR
        || ' (pairwise Dice)' AS reason,

@@ -41,6 +41,7 @@ INSERT INTO predictions SELECT prediction_id, case_id, 'k', 'r-old', 'm', 1.0, i
 INSERT INTO scores BY NAME SELECT prediction_id, m AS member, structure, 9.0 AS volume_ml
        FROM c, s, (SELECT unnest(['committee', 'a', 'b', 'd']) AS m) WHERE i % 2 = 0;
 INSERT INTO queue_items BY NAME SELECT 'q' AS snapshot_id, i * {count} + n + 1 AS position,
+       i * {count} + 1 AS case_place,
        'present' AS kind, case_id, structure, 0.5 AS risk,
        '3 of 3 members see it' AS reason, prediction_id FROM c, s WHERE i % 2 = 0;
 INSERT INTO case_leases SELECT case_id, 'k', 'r-alive', TIMESTAMP '2027-01-01'

@@ -3,8 +3,9 @@
 Run: python -m benchmarks.triage_million [--cases 10000] [--repeats 5] [--out FILE]
 
 The index is filled by SQL: every case closed, with 32 structures and a row of scores for each of
-three members and the consensus; volumes and agreements drawn by a hash. Timed: reading the columns,
-the whole ranking with its snapshot, and the queue page's read of the index.
+three members and the consensus; volumes and agreements drawn by a hash, and a hundredth judged.
+Timed: reading the columns, the whole ranking with its snapshot, and what the review app reads of
+the index for the queue page, filtered too, and for the next case.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from configs.setting_sections import TriageSettings
 from configs.taxonomy import load_taxonomy
 from flows.init import init
 from flows.triage import write_ranking
-from storage.review_queue import QueueFilter, queue_page
+from storage.review_queue import QueueFilter, next_open_case, queue_page
 from storage.score_columns import score_columns
 from storage.store import Store
 
@@ -43,6 +44,13 @@ SELECT prediction_id, m AS member, structure,
        (drawn % 100) / 1000.0 AS inconsistency, (drawn % 1000) / 1000.0 AS max_probability
 FROM (SELECT *, hash(i, n, m) AS drawn
       FROM c, s, (SELECT unnest(['committee', 'a', 'b', 'd']) AS m));
+INSERT INTO verdicts BY NAME
+SELECT md5(case_id || structure) AS verdict_id, case_id, structure, 'review' AS reading,
+       ['accept', 'absent', 'defer'][1 + i % 3] AS verdict, 'r' || (i % 9)::VARCHAR AS reader,
+       [] AS tags, prediction_id AS base_version, md5(case_id || structure) AS request_id,
+       TIMESTAMP '2026-01-02' AS opened_at, 10.0 AS active_s, 0 AS voxels_changed, 10 + i AS seq,
+       TIMESTAMP '2026-01-02' AS recorded_at
+FROM c, s WHERE hash(i, n) % 100 = 0;
 """
 
 
@@ -84,14 +92,20 @@ def acts(store: Store) -> dict[str, Callable[[], object]]:
         with store.read() as connection:
             return score_columns(connection, COMMITTEE)
 
-    def page() -> object:
+    def page(wanted: QueueFilter) -> object:
         with store.read() as connection:
-            return queue_page(connection, QueueFilter(), reader="r1", now=NOW, limit=8, offset=0)
+            return queue_page(connection, wanted, reader="r1", now=NOW, limit=8, offset=0)
+
+    def following() -> object:
+        with store.read() as connection:
+            return next_open_case(connection, reader="r1", now=NOW)
 
     return {
         "read the columns": read,
         "rank and write the snapshot": lambda: write_ranking(store, COMMITTEE, TriageSettings()),
-        "queue page": page,
+        "queue page": lambda: page(QueueFilter()),
+        "queue page of one structure": lambda: page(QueueFilter(structures=("pancreas",))),
+        "the next case": following,
     }
 
 

@@ -91,11 +91,12 @@ def gather_facts(connection: Connection, *, reader: str, now: datetime) -> None:
 
 # A rejected mask is done until a newer prediction brings another one. A blind item of this reader
 # says nothing but its place, and looks the same in every arm.
-def queued_items(among: str = "true") -> str:
+def queued_items(among: str = "true", *, queue: str = "current_queue") -> str:
     """Return the start of a query: the table ``items`` of ``$reader``, after ``gather_facts``.
 
     Args:
         among: A condition in SQL on the rows of the queue.
+        queue: The queue, or a table with a part of its rows.
     """
     return f"""
     WITH items AS (
@@ -118,8 +119,8 @@ def queued_items(among: str = "true") -> str:
                CASE WHEN f.checked IS NULL THEN f.verdict_by ELSE $reader END AS verdict_by,
                CASE WHEN f.checked IS NULL THEN f.returned_by END AS returned_by,
                f.expires_at AS held_until, q.predicted_dsc, q.dsc_low, q.dsc_high, q.presence,
-               q.minutes
-        FROM (SELECT * FROM current_queue WHERE {among}) q
+               q.minutes, q.case_place
+        FROM (SELECT * FROM {queue} WHERE {among}) q
         LEFT JOIN item_facts f ON f.case_id = q.case_id AND f.structure = q.structure
         WHERE f.slot IS NULL AND NOT coalesce(f.is_unread, false)
         UNION ALL
@@ -130,7 +131,7 @@ def queued_items(among: str = "true") -> str:
                    WHEN f.is_undecided THEN 'deferred'
                    ELSE 'open'
                END,
-               f.claimed_by, NULL, NULL, NULL, f.expires_at, NULL, NULL, NULL, NULL, NULL
+               f.claimed_by, NULL, NULL, NULL, f.expires_at, NULL, NULL, NULL, NULL, NULL, NULL
         FROM item_facts f WHERE f.slot IS NOT NULL AND NOT f.is_unread
     )
 """  # noqa: S608 literals of storage

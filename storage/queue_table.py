@@ -39,6 +39,8 @@ TYPES: Mapping[str, tuple[Any, str]] = {
 _OLD_ROWS = """[{"position":"INTEGER","kind":"VARCHAR","case_id":"VARCHAR",
 "structure":"VARCHAR","risk":"DOUBLE","reason":"VARCHAR"}]"""
 
+_PLACE = "min(item.position) OVER (PARTITION BY item.case_id) AS case_place"
+
 
 def packed_queue(columns: QueueColumns) -> bytes:
     """Return the rows as a Parquet file, in the order of their positions; NaN becomes NULL.
@@ -88,8 +90,9 @@ def insert_queue(connection: Connection, line: JournalLine, objects: ObjectStore
             raise StorageError(f"object {digest} is missing or altered; see `atlasloop verify`")
         connection.execute(
             f"""INSERT INTO queue_items BY NAME
-                SELECT $snapshot AS snapshot_id, item.*, c.prediction_id
-                FROM read_parquet($path) item {joined}""",  # noqa: S608 literals of this module
+                SELECT $snapshot AS snapshot_id, item.*, c.prediction_id, {_PLACE}
+                FROM read_parquet($path) item {joined}
+                ORDER BY case_place, position""",  # noqa: S608 literals of this module
             {**named, "path": _literal(objects.path(digest))},
         )
         return
@@ -97,7 +100,7 @@ def insert_queue(connection: Connection, line: JournalLine, objects: ObjectStore
     connection.execute(
         f"""INSERT INTO queue_items BY NAME
             SELECT $snapshot AS snapshot_id, item.position, item.kind, item.case_id,
-                   item.structure, item.risk, item.reason, c.prediction_id
+                   item.structure, item.risk, item.reason, c.prediction_id, {_PLACE}
             FROM (SELECT unnest(from_json($items::JSON, $columns)) AS item) {joined}""",  # noqa: S608
         {**named, "items": json.dumps(items), "columns": _OLD_ROWS},
     )

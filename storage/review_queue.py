@@ -140,18 +140,16 @@ class QueuePage:
 _LOOK_AHEAD = 2048
 _EVERY_POSITION = 2**31 - 1
 
-_MATCHES = """
-    list_contains($statuses, status)
-    AND ($structures IS NULL OR list_contains($structures, structure))
-    AND ($kind IS NULL OR kind = $kind)
-    AND ($reason = '' OR contains(lower(reason), lower($reason)))
-    AND ($risk IS NULL OR risk >= $risk)
-"""
-# Asked only where it is wanted, since it costs a join. A CT with a blind item is of no dataset.
-_OF_DATASET = """
-    AND case_id IN (SELECT case_id FROM current_dataset_cases WHERE dataset = $dataset)
-    AND case_id NOT IN (SELECT case_id FROM item_facts WHERE slot IS NOT NULL)
-"""
+# A filter on rows of the queue, by what is wanted. Only what is wanted is asked: texts and the join
+# with datasets cost. A CT with a blind item is of no dataset.
+_WANTED = {
+    "structures": "list_contains($structures, structure)",
+    "kind": "kind = $kind",
+    "reason": "contains(lower(reason), lower($reason))",
+    "risk": "risk >= $risk",
+    "dataset": """case_id IN (SELECT case_id FROM current_dataset_cases WHERE dataset = $dataset)
+        AND case_id NOT IN (SELECT case_id FROM item_facts WHERE slot IS NOT NULL)""",
+}
 _COLUMNS = (
     "position, kind, case_id, structure, risk, reason, prediction_id, status, holder, verdict, "
     "verdict_by, returned_by, held_until, predicted_dsc, dsc_low, dsc_high, presence, minutes"
@@ -184,37 +182,19 @@ def queue_page(
     """
     check_allowed(connection, reader, Action.LOOK)
     gather_facts(connection, reader=reader, now=now)
-    filters: dict[str, object] = {
-        "reader": reader,
-        "statuses": list(wanted.statuses),
-        "structures": None if wanted.structures is None else list(wanted.structures),
-        "kind": wanted.kind,
-        "reason": wanted.reason.strip(),
-        "risk": wanted.least_risk,
-    }
-    matches = _MATCHES
-    if wanted.dataset is not None:
-        filters["dataset"] = wanted.dataset
-        matches += _OF_DATASET
-    search = _Search(matches, filters)
-    # Asked three times rather than kept in a temporary table, which took longer to fill.
-    case_ids = _page_cases(connection, search, limit=limit + 1, offset=offset)
-    counted = connection.execute(
-        f"""{queued_items()} SELECT status, count(*), count(*) FILTER (WHERE {matches})
-            FROM items GROUP BY status""",  # noqa: S608 literals of storage
-        filters,
-    ).fetchall()
-    by_status = {row[0]: row[1] for row in counted}
+    search = _search(wanted, reader)
+    case_ids, places = _page_cases(connection, search, limit=limit + 1, offset=offset)
+    counts, matching = _counted(connection, search)
     how = ranked_how(connection)
     readings = connection.execute(
         f"WITH {UNREAD} SELECT count(*) FROM unread",  # noqa: S608 literals of storage
         {"reader": reader},
     ).fetchone()
     return QueuePage(
-        cases=_queued_cases(connection, search, case_ids[:limit]),
+        cases=_queued_cases(connection, search, case_ids[:limit], places),
         has_more=len(case_ids) > limit,
-        matching=sum(row[2] for row in counted),
-        counts={status: by_status.get(status, 0) for status in STATUSES},
+        matching=matching,
+        counts=counts,
         ranked_at=ranked_at(connection),
         readings=readings[0] if readings else 0,
         datasets=_datasets(connection),
@@ -226,36 +206,125 @@ def queue_page(
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """A condition on ``items`` and its parameters."""
+    """What is looked for.
 
-    matches: str
+    Attributes:
+        rows: A condition in SQL on the queue's rows.
+        parameters: Theirs.
+        reader: Whose eyes see the states.
+        statuses: Those that are wanted.
+    """
+
+    rows: str
     parameters: Mapping[str, object]
+    reader: str
+    statuses: tuple[Status, ...]
+
+    @property
+    def items(self) -> str:
+        """The condition on ``items``, which have a status."""
+        return f"list_contains($statuses, status) AND {self.rows}"
+
+    @property
+    def item_parameters(self) -> dict[str, object]:
+        """What a query of ``items`` by this condition takes."""
+        return {**self.parameters, "reader": self.reader, "statuses": list(self.statuses)}
 
 
-def _page_cases(connection: Connection, search: _Search, *, limit: int, offset: int) -> list[str]:
-    """Return the page's CTs, looked for among the first positions where those suffice."""
-    rows: list[tuple[str, int]] = []
+def _search(wanted: QueueFilter, reader: str) -> _Search:
+    values: dict[str, object] = {
+        "structures": None if wanted.structures is None else list(wanted.structures),
+        "kind": wanted.kind,
+        "reason": wanted.reason.strip() or None,
+        "risk": wanted.least_risk,
+        "dataset": wanted.dataset,
+    }
+    parameters = {name: value for name, value in values.items() if value is not None}
+    rows = " AND ".join(("true", *(_WANTED[name] for name in parameters)))
+    return _Search(rows, parameters, reader, tuple(wanted.statuses))
+
+
+def _counted(connection: Connection, search: _Search) -> tuple[dict[Status, int], int]:
+    """Return the items by status, and how many pass the filter.
+
+    Of a long queue few rows were touched by anybody. All others are open, so they are counted
+    without asking where each of them stands.
+    """
+    total, found = _row_counts(connection, "current_queue", search)
+    # Texts and numbers that nobody asks for are not read: they cost more than all the rest.
+    reason = "reason" if "reason" in search.parameters else "NULL AS reason"
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE touched_queue AS
+            SELECT position, kind, case_id, structure, risk, {reason}, prediction_id, case_place,
+                   NULL AS predicted_dsc, NULL AS dsc_low, NULL AS dsc_high, NULL AS presence,
+                   NULL AS minutes
+            FROM current_queue q
+            SEMI JOIN item_facts f ON f.case_id = q.case_id AND f.structure = q.structure"""  # noqa: S608 literals of storage
+    )
+    touched, touched_found = _row_counts(connection, "touched_queue", search)
+    rows = connection.execute(
+        f"""{queued_items(queue="touched_queue")}
+            SELECT status, count(*), count(*) FILTER (WHERE {search.items})
+            FROM items GROUP BY status""",  # noqa: S608 literals of storage
+        search.item_parameters,
+    ).fetchall()
+    counts = dict.fromkeys(STATUSES, 0) | {row[0]: row[1] for row in rows}
+    counts["open"] += total - touched
+    matching = sum(row[2] for row in rows)
+    if "open" in search.statuses:
+        matching += found - touched_found
+    return counts, matching
+
+
+def _row_counts(connection: Connection, table: str, search: _Search) -> tuple[int, int]:
+    """Return how many rows a table has, and how many pass the filter on rows."""
+    ((total, found),) = connection.execute(
+        f"SELECT count(*), count(*) FILTER (WHERE {search.rows}) FROM {table}",  # noqa: S608 literals of storage
+        search.parameters,
+    ).fetchall()
+    return total, found
+
+
+def _page_cases(
+    connection: Connection, search: _Search, *, limit: int, offset: int
+) -> tuple[list[str], tuple[int, int] | None]:
+    """Return the page's CTs, looked for among the first positions where those suffice.
+
+    Returns:
+        The CTs, and the first and last ``case_place`` of theirs; None where one is not known,
+        since only a blind item of the CT was found.
+    """
+    rows: list[tuple[str, int, int | None]] = []
     for last in (offset + limit + _LOOK_AHEAD, _EVERY_POSITION):
+        # The first items' CTs stand first, and lie first.
+        near = "case_place <= $last AND position <= $last"
         rows = connection.execute(
-            f"""{queued_items("position <= $last")}
-                SELECT case_id, min(position) AS place FROM items
-                WHERE {search.matches} GROUP BY case_id
+            f"""{queued_items(near)}
+                SELECT case_id, min(position) AS place, max(case_place) FROM items
+                WHERE {search.items} GROUP BY case_id
                 ORDER BY place, case_id LIMIT $limit OFFSET $offset""",  # noqa: S608 literals of storage
-            {**search.parameters, "limit": limit, "offset": offset, "last": last},
+            {**search.item_parameters, "limit": limit, "offset": offset, "last": last},
         ).fetchall()
         if rows and len(rows) == limit and rows[-1][1] <= last:
             break
-    return [case_id for case_id, _ in rows]
+    places = [place for _, _, place in rows if place is not None]
+    known = len(places) == len(rows) and rows
+    return [row[0] for row in rows], (min(places), max(places)) if known else None
 
 
 def _queued_cases(
-    connection: Connection, search: _Search, case_ids: Sequence[str]
+    connection: Connection,
+    search: _Search,
+    case_ids: Sequence[str],
+    places: tuple[int, int] | None,
 ) -> tuple[QueuedCase, ...]:
+    first, last = places or (0, _EVERY_POSITION)
     among = "case_id IN (SELECT unnest($cases))"
+    near = f"case_place BETWEEN $first AND $last AND {among}"
     rows = connection.execute(
-        f"""{queued_items(among)} SELECT {_COLUMNS} FROM items WHERE {search.matches} AND {among}
+        f"""{queued_items(near)} SELECT {_COLUMNS} FROM items WHERE {search.items} AND {among}
             ORDER BY position, structure""",  # noqa: S608 literals of storage
-        {**search.parameters, "cases": list(case_ids)},
+        {**search.item_parameters, "cases": list(case_ids), "first": first, "last": last},
     ).fetchall()
     found: dict[str, list[ReviewItem]] = {case_id: [] for case_id in case_ids}
     for row in rows:

@@ -117,6 +117,34 @@ def test_filters_narrow_the_page(made, change, expected):
     assert {item.structure for item in found.items} == expected
 
 
+@pytest.mark.parametrize("reader", ["anna", "ben", "cleo"])
+@pytest.mark.parametrize("reason", ["", "agree"])
+def test_items_are_counted_as_the_pages_show_them(made, reader, reason):
+    claim(made, ["spleen"], "ben")
+    judge(made, "accept", "liver")
+    assign(made, "stomach")
+    structures = ("liver", "spleen", "stomach", "pancreas")
+    whole = page(made, reader=reader)
+
+    assert sum(whole.counts.values()) == len(whole.items)
+    for status in ALL.statuses:
+        wanted = QueueFilter(statuses=(status,), reason=reason, structures=structures)
+        found = page(made, wanted, reader)
+        everything = page(made, replace(wanted, reason="", structures=None), reader)
+
+        assert found.matching == len(found.items)
+        assert found.counts[status] == len(everything.items) == everything.matching
+
+
+def test_queue_from_before_places_of_cts_were_kept_is_paged_alike(made):
+    new = page(made)
+    with made.store.transaction() as transaction:
+        transaction.connection.execute("ALTER TABLE queue_items DROP COLUMN case_place")
+        transaction.connection.execute("DELETE FROM schema_version WHERE version >= 14")
+
+    assert page(made) == new
+
+
 def test_claim_is_mine_to_its_holder_and_held_to_others_until_it_expires(made):
     claim(made, ["liver"])
 
