@@ -224,6 +224,8 @@ def _verdicts(
     A second press of a key while the page changes still carries the old item's button.
     """
     tags = _tags(case_id, line, can_judge=can_judge)
+    # One button leads: another where something waits to be settled, or a correction is being made.
+    leads = not is_editing(here) and seat().unsaved is None
     suffix, item = f"{case_id}-{line.structure}", (here, case_id, line)
     key_of = here.settings.keys.model_dump()
     with st.container(horizontal=True, key="verdicts"):
@@ -232,7 +234,7 @@ def _verdicts(
                 words,
                 key=f"{kind}-{suffix}",
                 help=help_text,
-                type="primary" if kind == "accept" else "secondary",
+                type="primary" if kind == "accept" and leads else "secondary",
                 shortcut=key_of[kind],
                 disabled=not can_judge,
                 on_click=_toggle_correction if kind == "correct" else give,
@@ -293,7 +295,7 @@ def _structures(case_id: str, lines: Sequence[StructureLine]) -> None:
             button.button(
                 f"{line.display}: {line.state}",
                 key=f"choose-{case_id}-{line.structure}",
-                type="primary" if line.structure == chosen else "tertiary",
+                type="secondary" if line.structure == chosen else "tertiary",
                 on_click=select,
                 args=(case_id, line.structure),
             )

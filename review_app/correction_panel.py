@@ -92,7 +92,7 @@ def offer_correction(
     st.button(
         "Record the correction",
         key=f"record-{case.case.case_id}-{line.structure}",
-        type="primary",
+        type="primary" if seat().unsaved is None else "secondary",
         on_click=record_correction,
         args=(here, case.case.case_id, line, correction),
         kwargs={"transfer": transfer, "lines": lines},

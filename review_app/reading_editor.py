@@ -72,6 +72,11 @@ def wants_to_draw(here: Desk) -> bool:
     return is_built() and (here.settings.open_in == "editor" if chosen is None else chosen)
 
 
+def has_reading_editor(here: Desk) -> bool:
+    """Whether a region to draw in comes with the editor, which then gives the verdicts too."""
+    return wants_to_draw(here) and browser_session() is not None
+
+
 def show_reading_editor(here: Desk, listed: ReadingList, item: Item, region: Box) -> bool:
     """Draw the editor on a reading, and do what its reader asked for since the last run.
 

@@ -117,6 +117,10 @@ def press(app, key):
     assert not app.exception
 
 
+def keys_of_page(app):
+    return [button.key for button in app.button]
+
+
 def look_at(app, made, *place):
     """Move the sliders to a voxel and press the button that opens the editor there."""
     for plane, at in zip(("sagittal", "coronal", "axial"), place, strict=True):
@@ -292,12 +296,16 @@ def test_unsure_keeps_reading_and_drawing_and_goes_on(made, page):
 def test_absent_drops_the_drawing_and_no_key_does_so_beside_the_editor(made, page):
     app = run(made)
     key = f"absent-reading-{made.case_ids[0]}-liver"
+    assert key not in keys_of_page(app)
+    press(app, "leave-reading")
     assert app.button(key=key).proto.shortcut == "x"
+    press(app, f"draw-{made.case_ids[0]}-reading-liver")
     page.browser.put("draft", block((20, 12, 8)))
-    again(app)
+    press(app, "leave-reading")
     assert app.button(key=key).proto.shortcut == ""
     assert "drop" in app.button(key=key).label
 
+    press(app, f"draw-{made.case_ids[0]}-reading-liver")
     page.act("absent")
     again(app)
 

@@ -26,11 +26,11 @@ export class SidePanel {
     this.editor = editor;
     this.layers = make("div", { class: "group" });
     this.body = make("div", { class: "body-picture hidden" });
-    this.overlaps = make("div", { class: "group hidden" });
+    this.overlaps = make("div", { class: "group overlaps hidden", role: "group", "aria-label": "Overlaps" });
     this.note = make("div", { class: "soft" });
     this.element = make(
       "aside", { class: "side", "aria-label": "Item" },
-      this.#verdicts(), this.overlaps, this.layers, this.body, this.#operations(), this.#surface(), this.note,
+      this.#verdicts(), this.layers, this.body, this.#operations(), this.#surface(), this.note, this.overlaps,
     );
   }
 
@@ -179,7 +179,8 @@ export class SidePanel {
     this.body.replaceChildren(make("span", {}, picture, box));
   }
 
-  // Overlaps with neighbours whose masks exclude this one, each to be taken over when saving.
+  // Overlaps with neighbours whose masks exclude this one, each to be taken over when saving. They
+  // stand at the lower end, in sight whatever is scrolled, so that they push no layer away.
   showOverlaps(found) {
     const { editor } = this;
     this.overlaps.classList.toggle("hidden", found.length === 0);

@@ -88,6 +88,9 @@ kbd { font: 11px/1 ui-monospace, monospace; color: var(--soft); background: none
 .row > .fixed { flex: none; }
 .row.member > .check { flex: 1 1 0; margin-left: 14px; }
 .row.member > button { padding: 1px 6px; min-height: 22px; font-size: 12px; gap: 6px; }
+.side > .overlaps { position: sticky; bottom: -8px; max-height: 34%; overflow-y: auto; margin: auto -10px -8px; padding: 6px 10px;
+  background: var(--surface); border-top: 1px solid var(--line); }
+.overlaps .check { align-items: start; } .overlaps input { margin-top: 2px; flex: none; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 4px; }
 .segment { display: flex; gap: 2px; }
 .segment button { padding: 4px 7px; }
