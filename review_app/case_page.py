@@ -174,8 +174,9 @@ def _panel(
     show_protocol(here, case_id, line.structure)
     if is_editing(here) and line.can_judge:
         show_pending(here, case, line, lines)
-        show_correction(here, case, line, display, lines)
     _structures(case_id, lines)
+    if is_editing(here) and line.can_judge:
+        show_correction(here, case, line, display, lines)
     _history(case, line)
 
 
@@ -231,7 +232,7 @@ def _verdicts(
     with st.container(horizontal=True, key="verdicts"):
         for kind, words, help_text in _VERDICTS:
             st.button(
-                words,
+                "Back to slices" if kind == "correct" and is_editing(here) else words,
                 key=f"{kind}-{suffix}",
                 help=help_text,
                 type="primary" if kind == "accept" and leads else "secondary",

@@ -185,10 +185,12 @@ export class SidePanel {
     const { editor } = this;
     this.overlaps.classList.toggle("hidden", found.length === 0);
     this.overlaps.replaceChildren(
+      make("h3", { text: "Take when saving" }),
       ...found.map(({ id, name, voxels }) => {
         const input = make("input", { type: "checkbox", onchange: () => editor.setTransfer(id, input.checked) });
         input.checked = editor.transfer.has(id);
-        const words = make("span", { class: "warning", text: `Take ${voxels} voxels from ${name} when saving` });
+        const title = `Take ${voxels} shared voxels from ${name} when saving`;
+        const words = make("span", { class: "warning", text: `${voxels} from ${name}`, title });
         return make("label", { class: "check" }, input, words);
       }),
     );

@@ -90,6 +90,7 @@ kbd { font: 11px/1 ui-monospace, monospace; color: var(--soft); background: none
 .row.member > button { padding: 1px 6px; min-height: 22px; font-size: 12px; gap: 6px; }
 .side > .overlaps { position: sticky; bottom: -8px; max-height: 34%; overflow-y: auto; margin: auto -10px -8px; padding: 6px 10px;
   background: var(--surface); border-top: 1px solid var(--line); }
+.overlaps > * { flex: none; } .overlaps > h3 { margin: 0; }
 .overlaps .check { align-items: start; } .overlaps input { margin-top: 2px; flex: none; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 4px; }
 .segment { display: flex; gap: 2px; }
@@ -98,7 +99,8 @@ kbd { font: 11px/1 ui-monospace, monospace; color: var(--soft); background: none
 .check input { accent-color: var(--accent); margin: 0; }
 .legend { display: flex; flex-wrap: wrap; gap: 0 10px; margin-left: 14px; }
 .editor select { padding: 4px 2px; }
-.legend .check { cursor: default; min-height: 20px; min-width: 0; }
+.legend .check { cursor: default; min-height: 20px; min-width: 0; align-items: start; line-height: 20px; }
+.legend .square { margin-top: 4px; } .legend .name { white-space: normal; }
 .check kbd { margin-left: auto; }
 .check .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .editor input[type=range] { width: 100%; accent-color: var(--accent); margin: 2px 0; }
