@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
 from datetime import date, timedelta
 
 import streamlit as st
@@ -136,8 +135,9 @@ def _readers(figures: DeskFigures) -> None:
                 "x": {
                     "field": "day",
                     "type": "ordinal",
-                    "scale": {"domain": _every_day([one.day for one in figures.days])},
-                    "axis": {"title": None, "labelAngle": -45} | _ink(),
+                    "scale": {"domain": _last_days(utc_now().date())},
+                    "axis": {"title": None, "labelExpr": "slice(datum.value, 5)", "labelAngle": -45}
+                    | _ink(),
                 },
                 "y": {
                     "field": "verdicts",
@@ -167,10 +167,9 @@ def _ink() -> dict[str, str]:
     return {"labelColor": ink, "titleColor": ink}
 
 
-def _every_day(days: Sequence[date]) -> list[str]:
-    """Return each day from the first to the last, so that days without work are seen too."""
-    first, last = min(days), max(days)
-    return [(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
+def _last_days(today: date) -> list[str]:
+    """Return each day of the last four weeks, so that days without work are seen too."""
+    return [(today - timedelta(days=n)).isoformat() for n in range(28, -1, -1)]
 
 
 def _datasets(figures: DeskFigures) -> None:

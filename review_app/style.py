@@ -27,6 +27,7 @@ STYLE = """<style>
 .why { font-size: .9rem; line-height: 1.35; margin: 0; }
 .soft { opacity: .75; font-size: .85rem; }
 p.soft { margin: 0; }
+p.soft + p.why { margin-top: .5rem; }
 /* Names of keys in buttons are read, too: Streamlit draws them at a contrast under 3. */
 .stButton button:not(:disabled) kbd { opacity: 1; color: inherit; }
 /* What is chosen stands at 4.47 in Streamlit's red on its own pink. */

@@ -40,7 +40,7 @@ kbd { font: 11px/1 ui-monospace, monospace; color: var(--soft); background: none
 .square { display: inline-block; width: 11px; height: 11px; border-radius: 2px; border: 1px solid #fff5; flex: none; margin: 0; }
 .group { display: flex; flex-direction: column; gap: 4px; }
 .group > h3 { font-size: 12px; font-weight: 600; color: var(--soft); margin: 4px 0 0; padding: 0; }
-.rail .row > .fixed { padding: 4px 7px; }
+.rail .row { gap: 2px; } .rail .row > .fixed { padding: 4px 5px; }
 .row { display: flex; gap: 4px; align-items: center; }
 .row > * { flex: 1 1 auto; min-width: 0; }
 .row > .fixed { flex: none; }
@@ -58,7 +58,7 @@ kbd { font: 11px/1 ui-monospace, monospace; color: var(--soft); background: none
 .legend { display: flex; flex-wrap: wrap; gap: 0 10px; margin-left: 14px; }
 .editor select { padding: 4px 2px; }
 .legend .check { cursor: default; min-height: 20px; min-width: 0; align-items: start; line-height: 20px; }
-.legend .square { margin-top: 4px; } .legend .name { white-space: normal; }
+.legend .square { margin-top: 4px; } .legend .check .name { white-space: normal; }
 .check kbd { margin-left: auto; }
 .check .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .editor input[type=range] { width: 100%; accent-color: var(--accent); margin: 2px 0; }
