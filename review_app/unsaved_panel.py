@@ -43,7 +43,7 @@ def show_unsaved(
 
 def _question(line: StructureLine, verdict: str, voxels: int | None) -> str:
     if voxels is None:
-        return f"You have a drawing of {line.display} that cannot be read. No verdict was written."
+        return f"Your drawing of {line.display} could not be read. No verdict was written."
     return (
         f"You drew in {line.display} and did not save it: “{verdict}” would drop {voxels:,} "
         f"voxel{'' if voxels == 1 else 's'} of yours. No verdict was written."
