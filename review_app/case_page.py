@@ -232,7 +232,7 @@ def _verdicts(
     with st.container(horizontal=True, key="verdicts"):
         for kind, words, help_text in _VERDICTS:
             st.button(
-                "Back to slices" if kind == "correct" and is_editing(here) else words,
+                "Back to slices" if kind == "correct" and can_judge and is_editing(here) else words,
                 key=f"{kind}-{suffix}",
                 help=help_text,
                 type="primary" if kind == "accept" and leads else "secondary",

@@ -95,7 +95,11 @@ def _structures(figures: DeskFigures) -> None:
                     "sort": None,
                     "axis": {"title": None, "labelLimit": 260} | _ink(),
                 },
-                "x": {"field": "items", "type": "quantitative", "axis": _ink()},
+                "x": {
+                    "field": "items",
+                    "type": "quantitative",
+                    "axis": {"tickMinStep": 1, "format": "d"} | _ink(),
+                },
                 "color": {
                     "field": "done",
                     "type": "nominal",
