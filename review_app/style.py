@@ -32,7 +32,7 @@ p.soft + p.why { margin-top: .5rem; }
 .stButton button:not(:disabled) kbd { opacity: 1; color: inherit; }
 /* What is chosen stands at 4.47 in Streamlit's red on its own pink. */
 @media (prefers-color-scheme: light) {
-  button[data-testid$="Active"], button[data-testid$="Active"] p { color: #b32d3d !important; }
+  button[data-selected="true"], button[data-selected="true"] p { color: #b32d3d !important; }
 }
 .links a { margin-right: 1rem; font-size: .9rem; }
 .figures td { font-size: .9rem; padding: .1rem 1rem .1rem 0; border: 0; }
