@@ -22,21 +22,28 @@ def show_approval(here: Desk, case: ReviewCase, line: StructureLine) -> None:
     given = case.verdicts.get(line.structure)
     if given is None:
         return
-    if given.state == "returned":
+    is_returned = given.state == "returned"
+    may_decide = case.may_approve and not given.is_own
+    if is_returned:
         _comment(given)
-    if not here.settings.four_eyes or given.state == "deferred":
+    if not here.settings.four_eyes or given.state == "deferred" or (is_returned and not may_decide):
         return
     with st.container(border=True, key="approval"):
-        words = approval_words(given, may_approve=case.may_approve)
+        # Who returned it stands with its state, above.
+        words = (
+            "It can still be approved as it is."
+            if is_returned
+            else approval_words(given, may_approve=case.may_approve)
+        )
         st.html(f'<p class="why">{html.escape(words)}</p>')
         _changed_along(case, line, given)
-        if case.may_approve and not given.is_own:
+        if may_decide:
             _buttons(here, case.case.case_id, line, given)
 
 
 def _comment(given: JudgedVerdict) -> None:
     st.html(
-        f'<p class="why"><b>Returned by {html.escape(given.decided_by or "")}:</b> '
+        f'<p class="why"><b>{html.escape(given.decided_by or "")} asks for:</b> '
         f"{html.escape(given.comment or '')}</p>"
     )
 

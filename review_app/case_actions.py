@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import streamlit as st
 
 from configs.errors import AtlasLoopError
 from review_app.protocol_panel import shown_protocol
-from review_app.session import Desk, go_to, note_error, note_success, seat, utc_now
+from review_app.session import (
+    Answer,
+    Desk,
+    UnsavedStrokes,
+    go_to,
+    note_error,
+    note_success,
+    seat,
+    utc_now,
+)
+from review_app.unsaved_strokes import unsaved_voxels
 from review_app.view_models import VERDICT_WORDS, StructureLine, needs_renewal, next_line
 from storage.claims import claim_items, release_claims
 from storage.drafts import Drafts
-from storage.labels import LabelMask
 from storage.review_case import ReviewCase
 from storage.review_queue import next_open_case
-from storage.verdicts import LinkedMask, Verdict, VerdictKind, give_verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What the reader says of the item that is displayed; see ``Verdict``."""
-
-    kind: VerdictKind
-    tags: tuple[str, ...] = ()
-    mask: LabelMask | None = None
-    linked: Mapping[str, LinkedMask] = field(default_factory=dict)
-    voxels_changed: int = 0
-    restores: str | None = None
+from storage.verdicts import Verdict, give_verdict
 
 
 def give(
@@ -41,7 +37,8 @@ def give(
 ) -> None:
     """Commit a verdict on the item as it was displayed, then choose the next one.
 
-    A conflict (a newer version, an expired claim) is shown and writes nothing.
+    A conflict (a newer version, an expired claim) is shown and writes nothing. Strokes that are not
+    in what the verdict leaves are asked about first, whatever pressed the button.
     """
     item = (case_id, line.structure)
     now = utc_now()
@@ -49,6 +46,8 @@ def give(
     display = seat().displays.get(item)
     if display is None:
         note_error(f"{line.display} was not open in this tab; open it again")
+        return
+    if not answer.drops_drawing and _is_asked(here, item, answer):
         return
     verdict = Verdict(
         case_id=case_id,
@@ -83,11 +82,26 @@ def give(
         select(case_id, following.structure)
 
 
+def _is_asked(here: Desk, item: tuple[str, str], answer: Answer) -> bool:
+    """Whether strokes stand against the answer; then the page asks what is to become of them."""
+    case_id, structure = item
+    try:
+        voxels = unsaved_voxels(here, case_id, structure, kind=answer.kind, mask=answer.mask)
+    except AtlasLoopError as error:
+        note_error(f"Nothing was written: {error}")
+        voxels = None
+    if voxels == 0:
+        return False
+    seat().unsaved = UnsavedStrokes(item, answer, voxels)
+    return True
+
+
 def select(case_id: str, structure: str) -> None:
     """Choose a structure of the case."""
     st.session_state[f"structure-{case_id}"] = structure
     seat().correcting = None
     seat().pending = None
+    seat().unsaved = None
     st.query_params["structure"] = structure
 
 

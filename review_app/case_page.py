@@ -12,15 +12,16 @@ import streamlit as st
 from configs.errors import AtlasLoopError
 from configs.taxonomy import load_taxonomy
 from review_app.approval_panel import show_approval
-from review_app.case_actions import Answer, give, move_on, open_again, renew, select
+from review_app.case_actions import give, move_on, open_again, renew, select
 from review_app.case_scene import region_of, scene_key, scene_of
 from review_app.correction_panel import show_correction
 from review_app.edit_conflict import show_conflict, stale_draft
-from review_app.editor_panel import is_built, is_editing, show_editor, show_pending
+from review_app.editor_panel import has_editor, is_built, is_editing, show_editor, show_pending
 from review_app.findings_panel import show_findings
 from review_app.protocol_panel import show_protocol
-from review_app.session import Desk, Display, go_to, seat, utc_now
+from review_app.session import Answer, Desk, Display, go_to, seat, utc_now
 from review_app.style import swatch
+from review_app.unsaved_panel import show_unsaved
 from review_app.view_models import (
     TAG_WORDS,
     StructureLine,
@@ -33,6 +34,7 @@ from review_app.view_models import (
 )
 from review_app.viewer import show_slices
 from storage.claims import claim_items
+from storage.drafts import Draft
 from storage.review_case import ReviewCase, read_case
 from storage.verdicts import VerdictKind
 
@@ -59,12 +61,18 @@ def show_case(here: Desk) -> None:
     line = _chosen(case_id, lines)
     item = (case_id, line.structure)
     display = seat().display(item, line.base_version, idle_s=here.settings.idle_s)
+    is_current = display.base_version == line.base_version
     is_wide = is_editing(here) and is_built() and line.can_judge
+    late = _late_draft(here, case, line) if is_wide and is_current else None
+    in_editor = is_current and late is None and has_editor(here, line)
     pictures, panel = st.columns([9.2, 2.8] if is_wide else [7.6, 4.4], gap="medium")
     with panel:
-        _panel(here, case, lines, line, display)
+        _panel(here, case, lines, line, display, in_editor=in_editor)
     with pictures:
-        _left(here, case, line, lines, is_current=display.base_version == line.base_version)
+        if is_wide and is_current:
+            _correcting(here, case, line, lines, late)
+        else:
+            _pictures(here, case, line)
 
 
 def _opened(here: Desk, case: ReviewCase) -> ReviewCase:
@@ -91,23 +99,29 @@ def _chosen(case_id: str, lines: Sequence[StructureLine]) -> StructureLine:
     return by_name[wanted]
 
 
-def _left(
+def _late_draft(here: Desk, case: ReviewCase, line: StructureLine) -> Draft | str | None:
+    """Return a draft that came too late, or what is wrong with it in words."""
+    try:
+        return stale_draft(here, case, line.structure)
+    except AtlasLoopError as error:
+        return str(error)
+
+
+def _correcting(
     here: Desk,
     case: ReviewCase,
     line: StructureLine,
     lines: Sequence[StructureLine],
-    *,
-    is_current: bool,
+    late: Draft | str | None,
 ) -> None:
-    """Draw the pictures; or what the reader corrects in, or a draft that came too late."""
-    if not (is_editing(here) and line.can_judge and is_current):
-        _pictures(here, case, line)
+    """Draw what the reader corrects in, or a draft that came too late."""
+    if isinstance(late, str):
+        st.error(late)
         return
     try:
-        draft = stale_draft(here, case, line.structure)
-        if draft is not None:
-            show_conflict(here, case, line, draft)
-        elif not (is_built() and show_editor(here, case, line, lines)):
+        if late is not None:
+            show_conflict(here, case, line, late)
+        elif not show_editor(here, case, line, lines):
             _pictures(here, case, line)
     except AtlasLoopError as error:
         st.error(str(error))
@@ -129,6 +143,8 @@ def _panel(
     lines: Sequence[StructureLine],
     line: StructureLine,
     display: Display,
+    *,
+    in_editor: bool,
 ) -> None:
     case_id = case.case.case_id
     spacing = " x ".join(f"{size:.2f}" for size in case.grid.ras_spacing_mm)
@@ -150,12 +166,17 @@ def _panel(
     elif not line.can_judge:
         _unclaimed(here, case_id, line)
     show_approval(here, case, line)
-    _verdicts(here, case_id, lines, line, can_judge=is_current and line.can_judge)
+    show_unsaved(here, case_id, line, lines)
+    if in_editor:
+        _beside_editor(here, case_id, lines, line)
+    else:
+        _verdicts(here, case_id, lines, line, can_judge=is_current and line.can_judge)
     show_protocol(here, case_id, line.structure)
     if is_editing(here) and line.can_judge:
         show_pending(here, case, line, lines)
-        show_correction(here, case, line, display, lines)
     _structures(case_id, lines)
+    if is_editing(here) and line.can_judge:
+        show_correction(here, case, line, display, lines)
     _history(case, line)
 
 
@@ -178,6 +199,19 @@ def _unclaimed(here: Desk, case_id: str, line: StructureLine) -> None:
         st.button("Open to judge", key="reopen", on_click=open_again, args=(here, case_id, line))
 
 
+def _tags(case_id: str, line: StructureLine, *, can_judge: bool) -> Sequence[str]:
+    """Draw the tags; the editor's verdicts take them too."""
+    return st.pills(
+        "Tags",
+        list(TAG_WORDS),
+        selection_mode="multi",
+        format_func=lambda tag: TAG_WORDS[tag],
+        key=f"tags-{case_id}-{line.structure}",
+        disabled=not can_judge,
+        wrap=True,
+    )
+
+
 def _verdicts(
     here: Desk,
     case_id: str,
@@ -190,28 +224,18 @@ def _verdicts(
 
     A second press of a key while the page changes still carries the old item's button.
     """
-    suffix = f"{case_id}-{line.structure}"
-    tags = st.pills(
-        "Tags",
-        list(TAG_WORDS),
-        selection_mode="multi",
-        format_func=lambda tag: TAG_WORDS[tag],
-        key=f"tags-{suffix}",
-        disabled=not can_judge,
-        wrap=True,
-    )
-    key_of, item = here.settings.keys.model_dump(), (here, case_id, line)
-    if is_editing(here) and is_built() and can_judge:
-        # In the editor these keys mean something else (3D brush, next disputed place, correct): a
-        # press that misses it, or comes while it loads, must not reject, move on or close it.
-        key_of |= {"reject": None, "next_item": None, "correct": None}
+    tags = _tags(case_id, line, can_judge=can_judge)
+    # One button leads: another where something waits to be settled, or a correction is being made.
+    leads = not is_editing(here) and seat().unsaved is None
+    suffix, item = f"{case_id}-{line.structure}", (here, case_id, line)
+    key_of = here.settings.keys.model_dump()
     with st.container(horizontal=True, key="verdicts"):
         for kind, words, help_text in _VERDICTS:
             st.button(
-                words,
+                "Back to slices" if kind == "correct" and can_judge and is_editing(here) else words,
                 key=f"{kind}-{suffix}",
                 help=help_text,
-                type="primary" if kind == "accept" else "secondary",
+                type="primary" if kind == "accept" and leads else "secondary",
                 shortcut=key_of[kind],
                 disabled=not can_judge,
                 on_click=_toggle_correction if kind == "correct" else give,
@@ -223,6 +247,31 @@ def _verdicts(
             key=f"next-{suffix}",
             help="Go on without a verdict.",
             shortcut=key_of["next_item"],
+            on_click=move_on,
+            args=(here, case_id, lines, line),
+        )
+
+
+def _beside_editor(
+    here: Desk, case_id: str, lines: Sequence[StructureLine], line: StructureLine
+) -> None:
+    """Draw tags and the ways out of the editor, which stay when it could not be loaded.
+
+    The verdicts stand in it, beside the strokes that they are about; their keys are its own.
+    """
+    _tags(case_id, line, can_judge=True)
+    with st.container(horizontal=True, key="verdicts"):
+        st.button(
+            "Back to slices",
+            key=f"correct-{case_id}-{line.structure}",
+            help="Leave the editor; your draft stays.",
+            on_click=_toggle_correction,
+            args=(here,),
+        )
+        st.button(
+            "Next item",
+            key=f"next-{case_id}-{line.structure}",
+            help="Go on without a verdict; your draft stays.",
             on_click=move_on,
             args=(here, case_id, lines, line),
         )
@@ -247,7 +296,7 @@ def _structures(case_id: str, lines: Sequence[StructureLine]) -> None:
             button.button(
                 f"{line.display}: {line.state}",
                 key=f"choose-{case_id}-{line.structure}",
-                type="primary" if line.structure == chosen else "tertiary",
+                type="secondary" if line.structure == chosen else "tertiary",
                 on_click=select,
                 args=(case_id, line.structure),
             )

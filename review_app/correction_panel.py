@@ -15,11 +15,11 @@ import streamlit as st
 
 from configs.errors import AtlasLoopError, UsageError
 from configs.taxonomy import load_taxonomy
-from review_app.case_actions import Answer, give
+from review_app.case_actions import give
 from review_app.case_images import ct_of
 from review_app.case_scene import region_of
 from review_app.downloads import GRANTS
-from review_app.session import CheckedUpload, Desk, Display, seat
+from review_app.session import Answer, CheckedUpload, Desk, Display, seat
 from review_app.view_models import Box, StructureLine, exclusive_neighbours
 from storage.corrections import Correction, correct, store_correction, stored_mask
 from storage.grid import box_slices
@@ -92,7 +92,7 @@ def offer_correction(
     st.button(
         "Record the correction",
         key=f"record-{case.case.case_id}-{line.structure}",
-        type="primary",
+        type="primary" if seat().unsaved is None else "secondary",
         on_click=record_correction,
         args=(here, case.case.case_id, line, correction),
         kwargs={"transfer": transfer, "lines": lines},

@@ -45,7 +45,7 @@ def show_conflict(here: Desk, case: ReviewCase, line: StructureLine, draft: Draf
             st.button(
                 "Put my changes on the newest version",
                 key="conflict-move",
-                type="primary",
+                type="primary" if seat().unsaved is None else "secondary",
                 help="Voxels that you changed become yours; all others stay as in the newest.",
                 on_click=_move,
                 args=(here, case, line, draft, old),

@@ -9,7 +9,7 @@ import streamlit as st
 
 from configs.errors import AtlasLoopError, UsageError
 from review_app.browser_session import COOKIE, well_formed
-from review_app.case_actions import Answer, give, move_on
+from review_app.case_actions import give, move_on
 from review_app.correction_findings import correction_findings
 from review_app.correction_panel import offer_correction, record_correction
 from review_app.edit_document import EditDocument
@@ -17,7 +17,7 @@ from review_app.edit_item import first_part, item_of, regions_to_edit
 from review_app.mask_editor import component
 from review_app.open_documents import DOCUMENTS
 from review_app.prefetch import prefetch_after
-from review_app.session import Desk, PendingSave, note_error, seat
+from review_app.session import Answer, Desk, PendingSave, note_error, seat
 from review_app.view_models import StructureLine
 from storage.corrections import Correction, correct
 from storage.drafts import Drafts
@@ -44,6 +44,11 @@ def is_editing(here: Desk) -> bool:
     """Whether the reader corrects, by his own word or else by the setting."""
     chosen = seat().correcting
     return here.settings.open_in == "editor" and is_built() if chosen is None else chosen
+
+
+def has_editor(here: Desk, line: StructureLine) -> bool:
+    """Whether the editor stands in the place of the pictures, and gives the verdicts."""
+    return is_editing(here) and is_built() and line.can_judge and browser_session() is not None
 
 
 def show_editor(
@@ -193,7 +198,9 @@ def _acted(
         move_on(here, case_id, lines, line)
     elif action in _VERDICTS:
         tags = tuple(st.session_state.get(f"tags-{case_id}-{line.structure}") or ())
-        give(here, case_id, line, Answer(kind=_VERDICTS[action], tags=tags), lines=lines)
+        drops = told.get("dropping") is True
+        answer = Answer(kind=_VERDICTS[action], tags=tags, drops_drawing=drops)
+        give(here, case_id, line, answer, lines=lines)
     else:
         note_error(f"the editor asked for {action[:40]!r}, which this page does not know")
 

@@ -23,12 +23,12 @@ def show_findings(case: ReviewCase, line: StructureLine, *, scene: str, can_jump
         can_jump: The pictures are shown; the editor steps through the places by itself.
     """
     for number, one in enumerate(findings_on(case, line.structure)):
-        text, button = st.columns([0.8, 0.2], vertical_alignment="center")
-        text.html(
-            f'<p class="why"><b>{_WORDS[one.severity]}:</b> {html.escape(one.explanation)}</p>'
-        )
+        words = f'<p class="why"><b>{_WORDS[one.severity]}:</b> {html.escape(one.explanation)}</p>'
         if one.place is None or not can_jump:
+            st.html(words)
             continue
+        text, button = st.columns([0.8, 0.2], vertical_alignment="center")
+        text.html(words)
         button.button(
             "Show",
             key=f"finding-{number}-{scene}",

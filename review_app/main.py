@@ -55,7 +55,7 @@ def _bar(here: Desk, view: str) -> None:
             st.button(
                 _TITLES[name],
                 key=f"go-{name}",
-                type="primary" if name == view else "tertiary",
+                type="secondary" if name == view else "tertiary",
                 on_click=go_to,
                 args=(name,),
             )

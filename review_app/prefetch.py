@@ -15,7 +15,7 @@ from storage.review_queue import next_open_case
 
 _LOG = logging.getLogger(__name__)
 
-_under_way: set[str | None] = set()
+_under_way: set[tuple[str | None, bool]] = set()
 _guard = threading.Lock()
 
 
@@ -29,17 +29,28 @@ def prefetch_after(here: Desk, case_id: str | None) -> Future[None] | None:
     Returns:
         What ends when it is done; None when that case's next was asked for already.
     """
+    return _start(here, case_id, is_next=True)
+
+
+def prefetch_case(here: Desk, case_id: str) -> Future[None] | None:
+    """Make a CT ready in the background; None when it was asked for already."""
+    return _start(here, case_id, is_next=False)
+
+
+def _start(here: Desk, case_id: str | None, *, is_next: bool) -> Future[None] | None:
     with _guard:
-        if case_id in _under_way:
+        if (case_id, is_next) in _under_way:
             return None
-        _under_way.add(case_id)
-    return _worker().submit(_make_ready, here, case_id)
+        _under_way.add((case_id, is_next))
+    return _worker().submit(_make_ready, here, case_id, is_next=is_next)
 
 
-def _make_ready(here: Desk, case_id: str | None) -> None:
+def _make_ready(here: Desk, case_id: str | None, *, is_next: bool) -> None:
     try:
         with here.store.read() as connection:
-            found = next_open_case(connection, reader=here.reader, now=utc_now(), after=case_id)
+            found = case_id
+            if is_next:
+                found = next_open_case(connection, reader=here.reader, now=utc_now(), after=case_id)
             row = None if found is None else case_row(connection, found)
         if row is not None:
             regions_of(here.store).blocks(row)
@@ -48,7 +59,7 @@ def _make_ready(here: Desk, case_id: str | None) -> None:
         _LOG.info("the next CT could not be made ready: %s", error)
     finally:
         with _guard:
-            _under_way.discard(case_id)
+            _under_way.discard((case_id, is_next))
 
 
 @cache

@@ -8,11 +8,12 @@ from typing import cast
 import streamlit as st
 
 from configs.taxonomy import load_taxonomy
-from review_app.view_models import KIND_WORDS, STATUS_WORDS, filtered_structures
+from review_app.view_models import KIND_WORDS, STATUS_WORDS, filtered_structures, rank_words
 from storage.review_queue import STATUSES, QueueFilter, Status
 
 _WAITING: tuple[Status, ...] = ("open", "mine", "deferred")
 _DATASETS = "known-datasets"
+_POLICY = "known-policy"
 
 
 def show_filters() -> QueueFilter:
@@ -47,7 +48,7 @@ def show_filters() -> QueueFilter:
         )
     with first[3]:
         least_risk = st.number_input(
-            "Score from",
+            f"{rank_words(st.session_state.get(_POLICY, 'expected_gain'))[0]} from",
             min_value=0.0,
             max_value=1.0,
             value=None,
@@ -90,6 +91,11 @@ def know_datasets(names: Sequence[str]) -> None:
             st.rerun()
 
 
+def know_ranking(policy: str) -> None:
+    """Tell the filters what the queue was ranked by; they name its number so from the next run."""
+    st.session_state[_POLICY] = policy
+
+
 def first_page() -> None:
     """Turn back to the first page, since another filter has another one."""
     st.session_state["page-number"] = 1
@@ -103,5 +109,6 @@ def _dataset() -> str | None:
         format_func=lambda name: "All" if name is None else name,
         key="filter-dataset",
         disabled=not names,
+        placeholder="All",
         on_change=first_page,
     )

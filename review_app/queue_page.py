@@ -11,23 +11,16 @@ from configs.taxonomy import load_taxonomy
 from review_app.desk_panel import approvals_before, show_desk
 from review_app.editor_panel import is_built
 from review_app.prefetch import prefetch_after
-from review_app.queue_filters import know_datasets, show_filters
+from review_app.queue_filters import know_datasets, know_ranking, show_filters
 from review_app.session import Desk, go_to, utc_now
 from review_app.style import swatch
-from review_app.view_models import CaseBlock, QueueLine, case_blocks, progress
+from review_app.view_models import CaseBlock, QueueLine, case_blocks, progress, rank_words
 from storage.desk_work import desk_work
 from storage.review_queue import QueuePage, queue_page
 
+_BY_GAIN = " by expected gain in DSC per minute of work"
 _SHOWN = 3
 """Rows of a CT before the reader asks for all."""
-
-_HEAD = (
-    '<div class="line head"><span>Structure</span>'
-    '<span>Kind</span><span class="num">Score</span>'
-    '<span title="With what a reader would draw, if the structure is there">Predicted DSC</span>'
-    '<span class="num" title="Predicted minutes of work, without opening the CT">Min</span>'
-    "<span>Why</span><span>State</span></div>"
-)
 
 
 def show_queue(here: Desk) -> None:
@@ -51,6 +44,7 @@ def show_queue(here: Desk) -> None:
             limit=size,
             offset=approvals_before(),
         )
+    know_ranking(page.policy)
     know_datasets(page.datasets)
     if show_desk(here, work):
         return
@@ -61,8 +55,20 @@ def show_queue(here: Desk) -> None:
         prefetch_after(here, None)
     _progress(page)
     first = (number - 1) * size + 1
-    _cases(case_blocks(page, load_taxonomy()), here, number=first)
+    _cases(case_blocks(page, load_taxonomy()), here, number=first, policy=page.policy)
     _pager(page, number, first=first)
+
+
+def _head(policy: str) -> str:
+    name, meaning = rank_words(policy)
+    return (
+        '<div class="line head"><span>Structure</span><span>Kind</span>'
+        f'<span class="num" title="{html.escape(meaning)}">{name}</span>'
+        '<span title="With what a reader would draw, if the structure is there">'
+        "Predicted DSC</span>"
+        '<span class="num" title="Predicted minutes of work, without opening the CT">Min</span>'
+        "<span>Why</span><span>State</span></div>"
+    )
 
 
 def _progress(page: QueuePage) -> None:
@@ -73,18 +79,20 @@ def _progress(page: QueuePage) -> None:
         if page.readings
         else ""
     )
-    by = f" by {page.policy.replace('_', ' ')}" if page.policy else ""
+    by = _BY_GAIN if page.policy == "expected_gain" else ""
+    if page.policy and not by:
+        by = f" by {page.policy.replace('_', ' ')}"
     st.progress(done.share, text=f"{done.words}. Ranked {ranked}{by}.{waiting}")
     if page.estimate_words:
         with st.expander(f"Predicted DSC is {page.basis}: what it and the minutes rest on"):
             st.html("".join(f'<p class="why">{html.escape(w)}.</p>' for w in page.estimate_words))
 
 
-def _cases(blocks: Sequence[CaseBlock], here: Desk, *, number: int) -> None:
+def _cases(blocks: Sequence[CaseBlock], here: Desk, *, number: int, policy: str) -> None:
     if not blocks:
         st.info("Nothing waits under these filters.")
         return
-    st.columns([12, 1.1])[0].html(_HEAD)
+    st.columns([12, 1.1])[0].html(_head(policy))
     lines = [line for block in blocks for line in block.lines]
     first = next((line for line in lines if line.can_open), None)
     for place, block in enumerate(blocks, number):

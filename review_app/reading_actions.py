@@ -60,6 +60,13 @@ def go_on(listed: ReadingList, reading: OpenReading) -> None:
     choose(listed.readings[(at + 1) % len(listed.readings)])
 
 
+def next_case(listed: ReadingList, reading: OpenReading) -> str | None:
+    """Return the CT of the next reading on another CT; None where there is none."""
+    at = listed.readings.index(reading)
+    behind = [*listed.readings[at + 1 :], *listed.readings[:at]]
+    return next((one.case_id for one in behind if one.case_id != reading.case_id), None)
+
+
 def checked_reading(encoded: EncodedMask) -> EncodedMask:
     """Return a mask that can be a reading.
 

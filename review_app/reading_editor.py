@@ -19,10 +19,12 @@ from review_app.editor_panel import (
 )
 from review_app.mask_editor import component
 from review_app.open_documents import DOCUMENTS
+from review_app.prefetch import prefetch_case
 from review_app.reading_actions import (
     checked_reading,
     give_reading,
     go_on,
+    next_case,
     reading_key,
     record_reading,
 )
@@ -72,6 +74,11 @@ def wants_to_draw(here: Desk) -> bool:
     return is_built() and (here.settings.open_in == "editor" if chosen is None else chosen)
 
 
+def has_reading_editor(here: Desk) -> bool:
+    """Whether a region to draw in comes with the editor, which then gives the verdicts too."""
+    return wants_to_draw(here) and browser_session() is not None
+
+
 def show_reading_editor(here: Desk, listed: ReadingList, item: Item, region: Box) -> bool:
     """Draw the editor on a reading, and do what its reader asked for since the last run.
 
@@ -94,6 +101,9 @@ def show_reading_editor(here: Desk, listed: ReadingList, item: Item, region: Box
     part = chosen_part(parts, first, key=f"{'-'.join(reading_key(reading))}-{region}")
     document = DOCUMENTS.offer(here, item, browser=browser, tab=seat().tab, region_ras=part)
     event = component.mask_editor(document.url, mode="edit")
+    following = next_case(listed, reading)
+    if following is not None:
+        prefetch_case(here, following)
     if event.save is not None and seat().hears(f"save {receipt_of(event.save)}"):
         _saved(here, listed, reading, browser, event.save)
         st.rerun()

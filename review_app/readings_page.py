@@ -27,6 +27,7 @@ from review_app.reading_actions import (
 )
 from review_app.reading_editor import (
     drawn_so_far,
+    has_reading_editor,
     region_of_reading,
     show_pending_reading,
     show_reading_editor,
@@ -48,6 +49,7 @@ from storage.uploaded_mask import read_uploaded_mask
 from storage.verdicts import VerdictKind
 
 _MIB = 1 << 20
+_BACK = "Leave the editor; your drawing stays."
 
 
 def show_readings(here: Desk) -> None:
@@ -68,7 +70,8 @@ def show_readings(here: Desk) -> None:
     in_editor = region if wants_to_draw(here) else None
     pictures, panel = st.columns([7.6, 4.4] if in_editor is None else [9.2, 2.8], gap="medium")
     with panel:
-        _panel(here, listed, item, drawn, is_drawing=in_editor is not None)
+        is_drawing = in_editor is not None and has_reading_editor(here)
+        _panel(here, listed, item, drawn, is_drawing=is_drawing)
     with pictures:
         if in_editor is None or not show_reading_editor(here, listed, item, in_editor):
             _pictures(here, case, item, drawn)
@@ -136,6 +139,10 @@ def _draw_here(item: Item, key: str) -> None:
     seat().drawing = True
 
 
+def _stop_drawing() -> None:
+    seat().drawing = False
+
+
 def _panel(
     here: Desk, listed: ReadingList, item: Item, drawn: EditedMask | None, *, is_drawing: bool
 ) -> None:
@@ -149,8 +156,12 @@ def _panel(
     if drawn is not None:
         st.html(f'<p class="why">{_ml(drawn, item.grid):.1f} mL drawn, not given yet.</p>')
     show_pending_reading(here, listed, reading)
+    if is_drawing:
+        # The verdicts stand in the editor; the way back is here too, should it not load.
+        st.button("Back to slices", key="leave-reading", help=_BACK, on_click=_stop_drawing)
+    else:
+        _verdicts(here, listed, reading, has_drawn=drawn is not None)
     show_protocol(here, reading.case_id, reading.structure)
-    _verdicts(here, listed, reading, has_drawn=drawn is not None)
     if is_drawing:
         with st.expander("Draw in another program"):
             _upload(here, listed, item)
@@ -209,7 +220,7 @@ def _list(listed: ReadingList, chosen: OpenReading) -> None:
             st.button(
                 f"{taxonomy[one.structure].display}, {one.case_id}",
                 key=f"reading-{one.case_id}-{one.structure}",
-                type="primary" if one == chosen else "tertiary",
+                type="secondary" if one == chosen else "tertiary",
                 on_click=choose,
                 args=(one,),
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -16,9 +17,11 @@ from configs.setting_sections import ReviewSettings
 from review_app.tab_work import TAB_WORK
 from review_app.view_models import ActivityClock
 from storage.corrections import Correction
+from storage.labels import LabelMask
 from storage.masks import EncodedMask
 from storage.readers import who_acts
 from storage.store import Store
+from storage.verdicts import LinkedMask, VerdictKind
 
 _SEAT = "seat"
 
@@ -92,6 +95,39 @@ class PendingSave:
     findings: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the reader says of the item that is displayed; see ``Verdict``.
+
+    Attributes:
+        drops_drawing: The reader was told of strokes that are not saved, and gives them up.
+    """
+
+    kind: VerdictKind
+    tags: tuple[str, ...] = ()
+    mask: LabelMask | None = None
+    linked: Mapping[str, LinkedMask] = field(default_factory=dict)
+    voxels_changed: int = 0
+    restores: str | None = None
+    drops_drawing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UnsavedStrokes:
+    """A verdict that waits for the reader's word on what he drew and did not save.
+
+    Attributes:
+        item: What it is on.
+        answer: The verdict.
+        voxels: How many voxels of the drawing the verdict leaves otherwise; None where the drawing
+            cannot be read.
+    """
+
+    item: tuple[str, str]
+    answer: Answer
+    voxels: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class PendingReading:
     """A reading out of the editor that may be cut off, and waits for the reader's word.
@@ -120,6 +156,7 @@ class Seat:
         tab: Names this tab to the documents of the editor.
         wider_mm: Item -> how much more than the usual region the reader asked for.
         pending: The last save of the editor that waits for the reader's word.
+        unsaved: The last verdict that waits for the reader's word on his strokes.
         heard: What the editor told already, so that it counts once.
         drawing: Whether a reading is open in the editor; None until the reader says so.
         places: Reading -> voxel that the reader looked at when he wanted to draw.
@@ -136,6 +173,7 @@ class Seat:
     tab: str = field(default_factory=lambda: secrets.token_hex(8))
     wider_mm: dict[tuple[str, str], float] = field(default_factory=dict)
     pending: PendingSave | None = None
+    unsaved: UnsavedStrokes | None = None
     heard: list[str] = field(default_factory=list)
     drawing: bool | None = None
     places: dict[tuple[str, str], tuple[int, int, int]] = field(default_factory=dict)
@@ -169,6 +207,7 @@ class Seat:
         self.checked = None
         self.correcting = None
         self.pending = None
+        self.unsaved = None
         self.wider_mm.pop(item, None)
         self.drawing = None
         self.places.pop(item, None)

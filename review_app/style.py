@@ -26,6 +26,14 @@ STYLE = """<style>
 .legend { display: flex; flex-wrap: wrap; gap: .15rem .9rem; font-size: .82rem; }
 .why { font-size: .9rem; line-height: 1.35; margin: 0; }
 .soft { opacity: .75; font-size: .85rem; }
+p.soft { margin: 0; }
+p.soft + p.why { margin-top: .5rem; }
+/* Names of keys in buttons are read, too: Streamlit draws them at a contrast under 3. */
+.stButton button:not(:disabled) kbd { opacity: 1; color: inherit; }
+/* What is chosen stands at 4.47 in Streamlit's red on its own pink. */
+@media (prefers-color-scheme: light) {
+  button[data-selected="true"], button[data-selected="true"] p { color: #b32d3d !important; }
+}
 .links a { margin-right: 1rem; font-size: .9rem; }
 .figures td { font-size: .9rem; padding: .1rem 1rem .1rem 0; border: 0; }
 h3.part { font-size: 1rem; margin: .6rem 0 .1rem; padding: 0; }

@@ -190,11 +190,19 @@ def case_blocks(page: QueuePage, taxonomy: Taxonomy) -> list[CaseBlock]:
     return [
         CaseBlock(
             case.case_id,
-            _summary(case),
+            _summary(case, rank_words(page.policy)[0].lower()),
             tuple(_queue_line(item, taxonomy[item.structure]) for item in case.items),
         )
         for case in page.cases
     ]
+
+
+def rank_words(policy: str) -> tuple[str, str]:
+    """Return what the number is called that the queue was ranked by, and what it means."""
+    if policy == "expected_gain":
+        return "Gain", "DSC that a review is expected to add; most per minute of work comes first"
+    by = policy.replace("_", " ") or "what the models' scores say"
+    return "Score", f"Ranked by {by}, from 0 to 1"
 
 
 def structure_lines(case: ReviewCase, taxonomy: Taxonomy) -> list[StructureLine]:
@@ -403,12 +411,12 @@ def until_words(held_until: datetime | None) -> str:
     return "" if held_until is None else f" until {held_until:%H:%M} UTC"
 
 
-def _summary(case: QueuedCase) -> str:
+def _summary(case: QueuedCase, ranked_by: str) -> str:
     count = len(case.items)
     parts = [f"{count} structure{'s' if count > 1 else ''}"]
     risks = [item.risk for item in case.items if item.risk is not None]
     if risks:
-        parts.append(f"highest score {max(risks):.2f}")
+        parts.append(f"highest {ranked_by} {max(risks):.2f}")
     if case.datasets:
         parts.append(f"from {', '.join(case.datasets)}")
     return ", ".join(parts)

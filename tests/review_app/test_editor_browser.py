@@ -1,6 +1,7 @@
 """The editor in a real browser, on the app's own server: strokes become exactly those voxels."""
 
 import gzip
+import json
 import sys
 
 import nibabel
@@ -26,6 +27,7 @@ from tests.review_app.editor_page import (
     record,
     region_voxels,
     save,
+    settled,
     stored,
     versions,
 )
@@ -171,6 +173,35 @@ def test_a_member_s_mask_is_taken_by_one_key_and_saved_whole(make_annotated, pag
     _, after = stored(store, case_id)
     np.testing.assert_array_equal(after, read_label(store.objects, label, before.shape))
     assert (after != before).any()
+
+
+def test_a_verdict_beside_the_editor_asks_about_strokes_that_are_not_saved(make_annotated, page):
+    """The keys say the same wherever the focus is, and the page has no second set of buttons."""
+    made = make_annotated()
+    case_id, store = made.case_ids[0], made.store
+    with ReviewServer(store.workspace.root, settings=SETTINGS) as server:
+        open_editor(page, server, case_id)
+        paint(page)
+        page.locator("h2.item").click()
+
+        for key in ("a", "x", "u"):
+            page.keyboard.press(key)
+            page.locator(".footer-message", has_text="drew are not saved").wait_for(timeout=9000)
+        settled(page)
+
+        assert page.get_by_role("button", name="Accept").count() == 1
+        assert judged(store, case_id) == []
+        assert len(list(store.workspace.drafts_path.glob("*/*.draft"))) == 1
+        page.keyboard.press("u")
+        page.get_by_text("Liver deferred.").wait_for()
+        assert judged(store, case_id) == ["defer"]
+
+
+def judged(store, case_id):
+    """The verdicts on a case, in order."""
+    lines = [json.loads(line) for line in store.journal.path.read_text().splitlines()]
+    given = [line["data"] for line in lines if line["kind"] == "verdict.given"]
+    return [one["verdict"] for one in given if one["case_id"] == case_id]
 
 
 def case_of(made, affine):

@@ -16,7 +16,7 @@ from storage.claims import claim_items
 from storage.label_masks import read_label
 from storage.labels import base_of
 from storage.verify import verify
-from tests.review_app.app_script import again, press, run_case
+from tests.review_app.app_script import again, keys, press, run_case, texts
 
 
 class Page:
@@ -44,9 +44,9 @@ class Page:
         told = {"document": browser.document.document_id, "receipt": answer.json(), **more}
         self.events.append({"save": told})
 
-    def act(self, action, nonce="n-1"):
+    def act(self, action, nonce="n-1", **more):
         told = {"document": self.browser.document.document_id, "action": action, "nonce": nonce}
-        self.events.append({"act": told})
+        self.events.append({"act": told | more})
 
 
 @pytest.fixture
@@ -133,15 +133,92 @@ def shortcuts(app):
     return {button.key.split("-")[0]: button.proto.shortcut for button in app.button if button.key}
 
 
-def test_keys_that_the_editor_uses_otherwise_do_nothing_on_the_page_beside_it(made, page):
+def test_verdicts_and_their_keys_stand_in_the_editor_or_on_the_page_never_in_both(made, page):
     app = edit(made, page)
     beside_the_editor = shortcuts(app)
     press(app, f"correct-{made.case_ids[0]}-liver")
     beside_pictures = shortcuts(app)
 
-    names = ("accept", "reject", "next", "correct")
-    assert [beside_the_editor[name] for name in names] == ["a", "", "", ""]
-    assert [beside_pictures[name] for name in names] == ["a", "b", "n", "e"]
+    names = ("accept", "reject", "absent", "defer", "next", "correct")
+    assert [beside_the_editor.get(name) for name in names] == [None, None, None, None, "", ""]
+    assert [beside_pictures[name] for name in names] == ["a", "b", "x", "u", "n", "e"]
+
+
+def with_draft(made, page):
+    """The case page beside pictures, with a stroke of three voxels that was not saved."""
+    app = edit(made, page)
+    drawn = base(made)[1][tuple(slice(*extent) for extent in page.browser.document.region_ras)]
+    drawn[:3, 0, 0] = ~drawn[:3, 0, 0]
+    page.browser.put("draft", drawn)
+    page.act("leave")
+    return again(app)
+
+
+@pytest.mark.parametrize("kind", ["accept", "absent", "reject", "defer"])
+def test_a_verdict_that_would_drop_strokes_is_asked_about_and_can_be_taken_back(made, page, kind):
+    app = with_draft(made, page)
+
+    press(app, f"{kind}-{made.case_ids[0]}-liver")
+    press(app, f"{kind}-{made.case_ids[0]}-liver")
+
+    assert verdicts(made) == []
+    assert len(drafts(made)) == 1
+    dropped = 3 if kind != "absent" else int(page.browser.voxels("draft").sum())
+    assert f"would drop {dropped:,} voxels of yours" in texts(app)
+    press(app, "unsaved-back")
+    assert page.browser.get("document").json()["has_draft"]
+    assert keys(app, "unsaved-") == []
+
+
+def test_strokes_are_dropped_when_the_reader_says_so(made, page):
+    app = with_draft(made, page)
+    press(app, f"accept-{made.case_ids[0]}-liver")
+
+    press(app, "unsaved-drop")
+
+    assert [(one["structure"], one["verdict"]) for one in verdicts(made)] == [("liver", "accept")]
+    assert drafts(made) == []
+
+
+def test_strokes_drawn_after_a_save_are_asked_about_before_it_is_recorded(made, page):
+    app = edit(made, page)
+    inside = tuple(slice(*extent) for extent in page.browser.document.region_ras)
+    overlapping = ndimage.binary_dilation(base(made)[1], iterations=4)[inside]
+    page.save(overlapping)
+    again(app)
+    overlapping[0, 0, 0] = ~overlapping[0, 0, 0]
+    page.browser.put("draft", overlapping)
+
+    press(app, f"record-{made.case_ids[0]}-liver")
+
+    assert verdicts(made) == []
+    assert "would drop 1 voxel of yours" in texts(app)
+
+
+def test_a_save_that_is_not_recorded_yet_is_not_dropped_by_a_verdict(made, page):
+    app = edit(made, page)
+    inside = tuple(slice(*extent) for extent in page.browser.document.region_ras)
+    page.save(ndimage.binary_dilation(base(made)[1], iterations=4)[inside])
+    again(app)
+
+    page.act("accept", nonce="n-2")
+    again(app)
+
+    assert verdicts(made) == []
+    assert keys(app, "unsaved-") == ["unsaved-back", "unsaved-drop"]
+
+
+def test_a_drawing_that_cannot_be_read_is_not_dropped_unasked(made, page):
+    app = with_draft(made, page)
+    (draft,) = drafts(made)
+    draft.write_bytes(b"damaged")
+
+    press(app, f"accept-{made.case_ids[0]}-liver")
+
+    assert verdicts(made) == []
+    assert "a draft must be whole" in texts(app)
+    press(app, "unsaved-drop")
+    assert [one["verdict"] for one in verdicts(made)] == ["accept"]
 
 
 def test_without_the_page_part_correct_shows_pictures_and_upload(made, page, tmp_path):
@@ -236,7 +313,7 @@ def test_a_verdict_out_of_the_editor_counts_once(made, page, action, verdict):
     app = edit(made, page)
     page.browser.put("draft", np.zeros([hi - lo for lo, hi in page.browser.document.region_ras]))
 
-    page.act(action)
+    page.act(action, dropping=True)
     page.events.append(page.events[0])
     again(app)
     again(app)

@@ -12,6 +12,7 @@ import review_app
 from review_app import case_images, reading_editor, session
 from review_app.mask_editor import component
 from review_app.open_documents import DOCUMENTS
+from review_app.prefetch import prefetch_case
 from storage.assignments import assign_readings
 from storage.label_masks import read_label
 from storage.label_sources import labels_of, parse_source
@@ -115,6 +116,10 @@ def again(app):
 def press(app, key):
     app.button(key=key).click().run()
     assert not app.exception
+
+
+def keys_of_page(app):
+    return [button.key for button in app.button]
 
 
 def look_at(app, made, *place):
@@ -292,12 +297,16 @@ def test_unsure_keeps_reading_and_drawing_and_goes_on(made, page):
 def test_absent_drops_the_drawing_and_no_key_does_so_beside_the_editor(made, page):
     app = run(made)
     key = f"absent-reading-{made.case_ids[0]}-liver"
+    assert key not in keys_of_page(app)
+    press(app, "leave-reading")
     assert app.button(key=key).proto.shortcut == "x"
+    press(app, f"draw-{made.case_ids[0]}-reading-liver")
     page.browser.put("draft", block((20, 12, 8)))
-    again(app)
+    press(app, "leave-reading")
     assert app.button(key=key).proto.shortcut == ""
     assert "drop" in app.button(key=key).label
 
+    press(app, f"draw-{made.case_ids[0]}-reading-liver")
     page.act("absent")
     again(app)
 
@@ -323,6 +332,33 @@ def test_next_opens_the_reading_behind_and_writes_nothing(made, page):
 
     assert page.browser.document.item.structure == "stomach"
     assert verdicts(made) == []
+
+
+def test_the_ct_of_the_next_reading_is_made_ready(make_annotated, page, monkeypatch):
+    made = make_annotated(cases=2)
+    assign_readings(
+        made.store, reader="anna", case_ids=made.case_ids, structures=["liver", "stomach"]
+    )
+    monkeypatch.setenv("ATLASLOOP_WORKSPACE", str(made.store.workspace.root))
+    monkeypatch.setenv("ATLASLOOP_REVIEW__READER", "anna")
+    monkeypatch.setenv("ATLASLOOP_REVIEW__OPEN_IN", "editor")
+    session.desk.cache_clear()
+    asked = []
+    monkeypatch.setattr(
+        reading_editor, "prefetch_case", lambda here, case_id: asked.append(case_id)
+    )
+
+    run(made)
+    prefetch_case(session.desk(), made.case_ids[1]).result(60)
+
+    assert asked[-1] == made.case_ids[1]
+    with made.store.read() as connection:
+        (content,) = connection.execute(
+            "SELECT content_id FROM cases WHERE case_id = ?", [made.case_ids[1]]
+        ).fetchone()
+    names = [blocks.name for blocks in made.store.workspace.regions_path.iterdir()]
+    assert any(name.startswith(content) for name in names)
+    session.desk.cache_clear()
 
 
 def test_without_the_session_cookie_slices_and_upload_remain(made, page, monkeypatch):

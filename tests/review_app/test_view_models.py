@@ -14,6 +14,7 @@ from review_app.view_models import (
     needs_renewal,
     next_line,
     progress,
+    rank_words,
     region_box,
     structure_lines,
     to_claim,
@@ -227,3 +228,9 @@ def test_approval_says_where_a_verdict_stands_and_who_decides(changes, may_appro
     given = JudgedVerdict(**{**values, **changes})
 
     assert approval_words(given, may_approve=may_approve).endswith(words)
+
+
+def test_the_queue_says_what_its_number_is():
+    assert rank_words("expected_gain")[0] == "Gain"
+    assert rank_words("volume_outlier") == ("Score", "Ranked by volume outlier, from 0 to 1")
+    assert rank_words("")[0] == "Score"

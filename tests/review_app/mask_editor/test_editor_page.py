@@ -407,3 +407,25 @@ def test_overlap_with_an_exclusive_neighbour_is_offered_and_sent(page, serving, 
     saved_after(page, crowded)
 
     assert triggers(page, "save")[0]["transfer"] == ["spleen"]
+
+
+def test_letters_beside_the_editor_are_its_keys_except_in_a_field(page):
+    page.evaluate(
+        """() => { const field = document.createElement("input"); field.id = "beside";
+          document.body.append(field); field.focus(); }"""
+    )
+    page.keyboard.press("a")
+    typed = page.evaluate(
+        """() => { const field = document.getElementById("beside");
+          const typed = field.value; field.remove(); return typed; }"""
+    )
+    assert (typed, triggers(page, "act")) == ("a", [])
+
+    page.evaluate("document.activeElement?.blur()")
+    page.evaluate("window.outside.length = 0")
+    page.keyboard.press("a")
+    page.wait_for_function("window.triggers.length > 0")
+
+    (told,) = triggers(page, "act")
+    assert (told["action"], told["dropping"]) == ("accept", False)
+    assert page.evaluate("window.outside") == []

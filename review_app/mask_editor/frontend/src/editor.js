@@ -60,7 +60,7 @@ export class Editor {
   #listen() {
     const { drawing, settings, stage } = this;
     new PointerInput(stage, settings, this.#pointerActs());
-    new KeyInput(this.root, {
+    this.keyInput = new KeyInput(this.root, {
       keys: () => this.keys,
       settings,
       home: stage.element,
@@ -394,6 +394,7 @@ export class Editor {
 
   destroy() {
     this.stopWatching();
+    this.keyInput.stop();
     const { keeper } = this;
     this.loading?.abort();
     // The last changes still go out after the editor has left the page.

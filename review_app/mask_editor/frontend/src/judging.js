@@ -1,5 +1,6 @@
 // Disputed places, verdicts and going on: what a reader says of an item, told to Python.
 
+import { grouped } from "./dom.js";
 import { differing } from "./item.js";
 import { requestId } from "./wire.js";
 
@@ -42,20 +43,24 @@ export class Judging {
       return;
     }
     const { base, document, edit } = editor.item;
-    const isChanged = document.edited_elsewhere || differing(edit.voxels, base) > 0;
-    const unsaved = this.savedRevision !== edit.revision && isChanged;
-    const save = editor.keys.label("save");
-    const question = `Your changes are not saved (${save} saves them). Press again for “${verdict}” without them.`;
-    if (!unsaved || this.#confirmed(verdict, question)) void this.act(verdict);
+    const voxels = differing(edit.voxels, base);
+    const unsaved = this.savedRevision !== edit.revision && (document.edited_elsewhere || voxels > 0);
+    const [save, again] = [editor.keys.label("save"), editor.keys.label(verdict)];
+    const [drawn, them] =
+      voxels === 1 ? ["1 voxel that you drew is", "it"]
+      : voxels > 1 ? [`${grouped(voxels)} voxels that you drew are`, "them"]
+      : ["Strokes in another part are", "them"];
+    const question = `${drawn} not saved: ${save} saves ${them}, ${again} again says “${verdict}” and drops ${them}.`;
+    if (!unsaved || this.#confirmed(verdict, question)) void this.act(verdict, { dropping: unsaved });
   }
 
   // Tell Python, with the draft at the server first.
-  act(action) {
+  act(action, told = {}) {
     const { editor } = this;
     const { id } = editor.item.document;
     return editor.server.whileBusy("", async () => {
       await editor.keeper.flush();
-      editor.trigger("act", { document: id, action, nonce: requestId() });
+      editor.trigger("act", { document: id, action, nonce: requestId(), ...told });
     });
   }
 

@@ -26,11 +26,11 @@ export class SidePanel {
     this.editor = editor;
     this.layers = make("div", { class: "group" });
     this.body = make("div", { class: "body-picture hidden" });
-    this.overlaps = make("div", { class: "group hidden" });
+    this.overlaps = make("div", { class: "group overlaps hidden", role: "group", "aria-label": "Overlaps" });
     this.note = make("div", { class: "soft" });
     this.element = make(
       "aside", { class: "side", "aria-label": "Item" },
-      this.#verdicts(), this.overlaps, this.layers, this.body, this.#operations(), this.#surface(), this.note,
+      this.#verdicts(), this.layers, this.body, this.#operations(), this.#surface(), this.note, this.overlaps,
     );
   }
 
@@ -179,15 +179,18 @@ export class SidePanel {
     this.body.replaceChildren(make("span", {}, picture, box));
   }
 
-  // Overlaps with neighbours whose masks exclude this one, each to be taken over when saving.
+  // Overlaps with neighbours whose masks exclude this one, each to be taken over when saving. They
+  // stand at the lower end, in sight whatever is scrolled, so that they push no layer away.
   showOverlaps(found) {
     const { editor } = this;
     this.overlaps.classList.toggle("hidden", found.length === 0);
     this.overlaps.replaceChildren(
+      make("h3", { text: "Take when saving" }),
       ...found.map(({ id, name, voxels }) => {
         const input = make("input", { type: "checkbox", onchange: () => editor.setTransfer(id, input.checked) });
         input.checked = editor.transfer.has(id);
-        const words = make("span", { class: "warning", text: `Take ${voxels} voxels from ${name} when saving` });
+        const title = `Take ${voxels} shared voxels from ${name} when saving`;
+        const words = make("span", { class: "warning", text: `${voxels} from ${name}`, title });
         return make("label", { class: "check" }, input, words);
       }),
     );

@@ -82,12 +82,16 @@ kbd { font: 11px/1 ui-monospace, monospace; color: var(--soft); background: none
 .square { display: inline-block; width: 11px; height: 11px; border-radius: 2px; border: 1px solid #fff5; flex: none; margin: 0; }
 .group { display: flex; flex-direction: column; gap: 4px; }
 .group > h3 { font-size: 12px; font-weight: 600; color: var(--soft); margin: 4px 0 0; padding: 0; }
-.rail .row > .fixed { padding: 4px 7px; }
+.rail .row { gap: 2px; } .rail .row > .fixed { padding: 4px 5px; }
 .row { display: flex; gap: 4px; align-items: center; }
 .row > * { flex: 1 1 auto; min-width: 0; }
 .row > .fixed { flex: none; }
 .row.member > .check { flex: 1 1 0; margin-left: 14px; }
 .row.member > button { padding: 1px 6px; min-height: 22px; font-size: 12px; gap: 6px; }
+.side > .overlaps { position: sticky; bottom: -8px; max-height: 34%; overflow-y: auto; margin: auto -10px -8px; padding: 6px 10px;
+  background: var(--surface); border-top: 1px solid var(--line); }
+.overlaps > * { flex: none; } .overlaps > h3 { margin: 0; }
+.overlaps .check { align-items: start; } .overlaps input { margin-top: 2px; flex: none; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 4px; }
 .segment { display: flex; gap: 2px; }
 .segment button { padding: 4px 7px; }
@@ -95,7 +99,8 @@ kbd { font: 11px/1 ui-monospace, monospace; color: var(--soft); background: none
 .check input { accent-color: var(--accent); margin: 0; }
 .legend { display: flex; flex-wrap: wrap; gap: 0 10px; margin-left: 14px; }
 .editor select { padding: 4px 2px; }
-.legend .check { cursor: default; min-height: 20px; min-width: 0; }
+.legend .check { cursor: default; min-height: 20px; min-width: 0; align-items: start; line-height: 20px; }
+.legend .square { margin-top: 4px; } .legend .check .name { white-space: normal; }
 .check kbd { margin-left: auto; }
 .check .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .editor input[type=range] { width: 100%; accent-color: var(--accent); margin: 2px 0; }

@@ -36,7 +36,10 @@ function editorOn({ members = [], document = {} } = {}) {
     offers: (verdict) => document.verdicts?.includes(verdict) ?? true,
     changed: () => {},
     setBusy: () => {},
-    trigger: (name, value) => editor.told.push([name, value.action ?? value.receipt.receipt]),
+    trigger: (name, value) => {
+      editor.told.push([name, value.action ?? value.receipt.receipt]);
+      editor.last = value;
+    },
   };
   editor.drawing = new Drawing(editor);
   editor.judging = new Judging(editor);
@@ -108,6 +111,22 @@ test("edits in another part hold a verdict back until it is repeated", async () 
   editor.judging.judge("accept");
   await new Promise((done) => setTimeout(done, 0));
   assert.deepEqual(editor.told, [["act", "accept"]]);
+  assert.equal(editor.last.dropping, true);
+});
+
+test("a verdict names the voxels that it would drop, and drops none unasked", async () => {
+  const [drawn, untouched] = [editorOn(), editorOn()];
+  drawn.edit.begin("Brush", 2);
+  drawn.edit.set(3, 1);
+  drawn.edit.commit();
+
+  drawn.judging.judge("unsure");
+  untouched.judging.judge("unsure");
+  await new Promise((done) => setTimeout(done, 0));
+
+  assert.match(drawn.said, /^1 voxel that you drew is not saved: .* again says “unsure” and drops it/);
+  assert.deepEqual(drawn.told, []);
+  assert.equal(untouched.last.dropping, false);
 });
 
 test("a reading knows no verdict on a mask that it does not show", async () => {

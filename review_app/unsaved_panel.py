@@ -1,0 +1,66 @@
+"""A verdict beside strokes that are not saved: said once in words, and the reader chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import streamlit as st
+
+from review_app.case_actions import give
+from review_app.session import Desk, UnsavedStrokes, seat
+from review_app.view_models import StructureLine
+from storage.verdicts import VerdictKind
+
+_WORDS: Mapping[VerdictKind, str] = {
+    "accept": "Accept",
+    "correct": "Record",
+    "absent": "Absent",
+    "reject": "Reject",
+    "defer": "Unsure",
+}
+
+
+def show_unsaved(
+    here: Desk, case_id: str, line: StructureLine, lines: Sequence[StructureLine]
+) -> None:
+    """Draw the question, where the last verdict on this item would have dropped a drawing."""
+    unsaved = seat().unsaved
+    if unsaved is None or unsaved.item != (case_id, line.structure):
+        return
+    verdict = _WORDS[unsaved.answer.kind]
+    with st.container(border=True, key="unsaved"):
+        st.warning(_question(line, verdict, unsaved.voxels))
+        with st.container(horizontal=True):
+            st.button("Back to my drawing", key="unsaved-back", type="primary", on_click=_go_back)
+            st.button(
+                f"{verdict}, drop my drawing",
+                key="unsaved-drop",
+                on_click=_drop,
+                args=(here, case_id, line, unsaved, lines),
+            )
+
+
+def _question(line: StructureLine, verdict: str, voxels: int | None) -> str:
+    if voxels is None:
+        return f"Your drawing of {line.display} could not be read. No verdict was written."
+    return (
+        f"You drew in {line.display} and did not save it: “{verdict}” would drop {voxels:,} "
+        f"voxel{'' if voxels == 1 else 's'} of yours. No verdict was written."
+    )
+
+
+def _go_back() -> None:
+    seat().unsaved = None
+    seat().correcting = True
+
+
+def _drop(
+    here: Desk,
+    case_id: str,
+    line: StructureLine,
+    unsaved: UnsavedStrokes,
+    lines: Sequence[StructureLine],
+) -> None:
+    seat().unsaved = None
+    give(here, case_id, line, replace(unsaved.answer, drops_drawing=True), lines=lines)
