@@ -16,6 +16,7 @@ from review_app.session import (
     note_error,
     note_success,
     seat,
+    tags_key,
     utc_now,
 )
 from review_app.unsaved_strokes import unsaved_voxels
@@ -58,7 +59,7 @@ def give(
         request_id=display.request_id,
         opened_at=display.opened_at,
         active_s=display.clock.active_s,
-        tags=answer.tags,
+        tags=tuple(st.session_state.get(tags_key(item)) or ()),
         mask=answer.mask,
         linked=answer.linked,
         voxels_changed=answer.voxels_changed,

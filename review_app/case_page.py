@@ -19,7 +19,7 @@ from review_app.edit_conflict import show_conflict, stale_draft
 from review_app.editor_panel import has_editor, is_built, is_editing, show_editor, show_pending
 from review_app.findings_panel import show_findings
 from review_app.protocol_panel import show_protocol
-from review_app.session import Answer, Desk, Display, go_to, seat, utc_now
+from review_app.session import Answer, Desk, Display, go_to, seat, tags_key, utc_now
 from review_app.style import swatch
 from review_app.unsaved_panel import show_unsaved
 from review_app.view_models import (
@@ -199,14 +199,16 @@ def _unclaimed(here: Desk, case_id: str, line: StructureLine) -> None:
         st.button("Open to judge", key="reopen", on_click=open_again, args=(here, case_id, line))
 
 
-def _tags(case_id: str, line: StructureLine, *, can_judge: bool) -> Sequence[str]:
-    """Draw the tags; the editor's verdicts take them too."""
-    return st.pills(
+@st.fragment
+def _tags(here: Desk, item: tuple[str, str], *, can_judge: bool) -> None:
+    """Draw the tags, which go with any verdict; a choice draws nothing else again."""
+    seat().touch(utc_now(), idle_s=here.settings.idle_s)
+    st.pills(
         "Tags",
         list(TAG_WORDS),
         selection_mode="multi",
         format_func=lambda tag: TAG_WORDS[tag],
-        key=f"tags-{case_id}-{line.structure}",
+        key=tags_key(item),
         disabled=not can_judge,
         wrap=True,
     )
@@ -224,7 +226,7 @@ def _verdicts(
 
     A second press of a key while the page changes still carries the old item's button.
     """
-    tags = _tags(case_id, line, can_judge=can_judge)
+    _tags(here, (case_id, line.structure), can_judge=can_judge)
     # One button leads: another where something waits to be settled, or a correction is being made.
     leads = not is_editing(here) and seat().unsaved is None
     suffix, item = f"{case_id}-{line.structure}", (here, case_id, line)
@@ -239,7 +241,7 @@ def _verdicts(
                 shortcut=key_of[kind],
                 disabled=not can_judge,
                 on_click=_toggle_correction if kind == "correct" else give,
-                args=(here,) if kind == "correct" else (*item, _answer(kind, tags)),
+                args=(here,) if kind == "correct" else (*item, Answer(kind=kind)),
                 kwargs={} if kind == "correct" else {"lines": lines},
             )
         st.button(
@@ -259,7 +261,7 @@ def _beside_editor(
 
     The verdicts stand in it, beside the strokes that they are about; their keys are its own.
     """
-    _tags(case_id, line, can_judge=True)
+    _tags(here, (case_id, line.structure), can_judge=True)
     with st.container(horizontal=True, key="verdicts"):
         st.button(
             "Back to slices",
@@ -275,10 +277,6 @@ def _beside_editor(
             on_click=move_on,
             args=(here, case_id, lines, line),
         )
-
-
-def _answer(kind: VerdictKind, tags: Sequence[str]) -> Answer:
-    return Answer(kind=kind, tags=tuple(tags))
 
 
 def _toggle_correction(here: Desk) -> None:

@@ -112,7 +112,6 @@ def record_correction(
     mask, linked = store_correction(here.store.objects, correction, transfer=transfer)
     answer = Answer(
         kind="correct",
-        tags=tuple(st.session_state.get(f"tags-{case_id}-{line.structure}") or ()),
         mask=mask,
         linked=linked,
         voxels_changed=correction.voxels_changed,

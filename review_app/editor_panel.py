@@ -72,7 +72,8 @@ def show_editor(
         return False
     document = _document(here, case, line, browser)
     event = component.mask_editor(document.url, mode="edit")
-    prefetch_after(here, case.case.case_id)
+    if seat().looks_past(case.case.case_id):
+        prefetch_after(here, case.case.case_id)
     if event.save is not None and seat().hears(f"save {receipt_of(event.save)}"):
         _saved(here, case, lines, browser, event.save)
         st.rerun()
@@ -197,9 +198,8 @@ def _acted(
     elif action == "next":
         move_on(here, case_id, lines, line)
     elif action in _VERDICTS:
-        tags = tuple(st.session_state.get(f"tags-{case_id}-{line.structure}") or ())
         drops = told.get("dropping") is True
-        answer = Answer(kind=_VERDICTS[action], tags=tags, drops_drawing=drops)
+        answer = Answer(kind=_VERDICTS[action], drops_drawing=drops)
         give(here, case_id, line, answer, lines=lines)
     else:
         note_error(f"the editor asked for {action[:40]!r}, which this page does not know")

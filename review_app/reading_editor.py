@@ -102,7 +102,7 @@ def show_reading_editor(here: Desk, listed: ReadingList, item: Item, region: Box
     document = DOCUMENTS.offer(here, item, browser=browser, tab=seat().tab, region_ras=part)
     event = component.mask_editor(document.url, mode="edit")
     following = next_case(listed, reading)
-    if following is not None:
+    if following is not None and seat().looks_past(f"reading {reading_key(reading)}"):
         prefetch_case(here, following)
     if event.save is not None and seat().hears(f"save {receipt_of(event.save)}"):
         _saved(here, listed, reading, browser, event.save)

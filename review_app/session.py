@@ -104,7 +104,6 @@ class Answer:
     """
 
     kind: VerdictKind
-    tags: tuple[str, ...] = ()
     mask: LabelMask | None = None
     linked: Mapping[str, LinkedMask] = field(default_factory=dict)
     voxels_changed: int = 0
@@ -158,6 +157,7 @@ class Seat:
         pending: The last save of the editor that waits for the reader's word.
         unsaved: The last verdict that waits for the reader's word on his strokes.
         heard: What the editor told already, so that it counts once.
+        looked_past: The case, or reading, whose next one was made ready.
         drawing: Whether a reading is open in the editor; None until the reader says so.
         places: Reading -> voxel that the reader looked at when he wanted to draw.
         pending_reading: The last saved reading that waits for the reader's word.
@@ -175,6 +175,7 @@ class Seat:
     pending: PendingSave | None = None
     unsaved: UnsavedStrokes | None = None
     heard: list[str] = field(default_factory=list)
+    looked_past: str | None = None
     drawing: bool | None = None
     places: dict[tuple[str, str], tuple[int, int, int]] = field(default_factory=dict)
     pending_reading: PendingReading | None = None
@@ -220,6 +221,20 @@ class Seat:
             return False
         self.heard = [*self.heard[-49:], told]
         return True
+
+    def looks_past(self, opened: str) -> bool:
+        """Whether what follows ``opened`` is to be made ready: once, not at each run of the page.
+
+        The index that it is looked up in can be open once at a time, so the page would wait for it.
+        """
+        is_first = self.looked_past != opened
+        self.looked_past = opened
+        return is_first
+
+
+def tags_key(item: tuple[str, str]) -> str:
+    """Return the key of the tags that the reader chose for an item."""
+    return f"tags-{'-'.join(item)}"
 
 
 def note_success(text: str) -> None:

@@ -18,6 +18,9 @@ import filelock
 from configs.errors import StorageError
 from configs.setting_sections import StorageSettings
 
+# Most hold it for some 30 ms; who looks for it more seldom waits longer than it is held.
+_LOOK_EVERY_S = 0.01
+
 _HELD: ContextVar[frozenset[Path]] = ContextVar("held_locks", default=frozenset())
 
 
@@ -34,7 +37,7 @@ def workspace_lock(path: Path, timeout_s: float) -> Iterator[None]:
         raise StorageError("read() and transaction() never nest: this call holds the workspace")
     lock = filelock.FileLock(path, timeout=timeout_s)
     try:
-        lock.acquire()
+        lock.acquire(poll_interval=_LOOK_EVERY_S)
     except filelock.Timeout as error:
         raise StorageError(
             f"another process has kept the workspace for {timeout_s:g} s; wait for it, or raise "

@@ -471,6 +471,17 @@ def test_the_next_ct_is_made_ready_in_the_background(make_annotated, editing, mo
     assert blocks.name.startswith(content)
 
 
+def test_the_next_ct_is_asked_for_once_and_not_at_each_run_of_the_page(made, page, monkeypatch):
+    asked = []
+    monkeypatch.setattr(editor_panel, "prefetch_after", lambda here, case_id: asked.append(case_id))
+
+    app = edit(made, page)
+    again(app)
+    press(app, f"choose-{made.case_ids[0]}-stomach")
+
+    assert asked == [made.case_ids[0]]
+
+
 def test_a_blind_item_opens_as_a_blind_document(made, page):
     """Members are letters, nothing says what was doubtful, and the protocol stands beside it."""
     item = BlindItem(made.case_ids[0], "liver", "audit", 1)
