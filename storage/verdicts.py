@@ -11,7 +11,7 @@ import duckdb
 
 from configs.errors import ConflictError, UsageError
 from configs.taxonomy import load_taxonomy
-from storage.blind_items import check_not_reserved, known_check
+from storage.blind_items import check_not_reserved, known_check, reserved_items
 from storage.canonical_json import JsonObject
 from storage.claims import check_claim, drop_claim
 from storage.label_projection import version_id
@@ -141,9 +141,10 @@ def give_verdict(store: Store, verdict: Verdict, *, now: datetime) -> GivenVerdi
 
     Raises:
         AccessError: The reader's role does not allow it.
-        ConflictError: The claim is missing, expired or another reader's; the item is kept for
-            another reader who is to judge it blind; or a base version, the structure's or a
-            neighbour's, is not the newest any more. Nothing is written.
+        ConflictError: The claim is missing, expired or another reader's; the item, or a
+            neighbour that it changes, is kept for another reader who is to judge it blind; or a
+            base version, the structure's or a neighbour's, is not the newest any more. Nothing is
+            written.
         UsageError: Structure, case or assignment is unknown.
     """
     (given,) = give_verdicts(store, [verdict], now=now)
@@ -224,6 +225,8 @@ def _reviewed(connection: Connection, verdict: Verdict, now: datetime) -> list[J
     check_not_reserved(connection, case_id, structure, reader=verdict.reader, now=now)
     check_claim(connection, case_id, structure, reader=verdict.reader, now=now)
     current = _checked_base(connection, case_id, structure, verdict.base_version)
+    if verdict.linked:
+        _check_neighbours_free(connection, verdict, now)
     for name, linked in verdict.linked.items():
         _checked_base(connection, case_id, name, linked.base_version)
     _check_restored(connection, verdict)
@@ -237,6 +240,21 @@ def _reviewed(connection: Connection, verdict: Verdict, now: datetime) -> list[J
             for name, linked in sorted(verdict.linked.items())
         ),
     ]
+
+
+def _check_neighbours_free(connection: Connection, verdict: Verdict, now: datetime) -> None:
+    """Raise ConflictError if a neighbour waits for another reader's blind look.
+
+    That reader judges what the committee drew; a correction in between would be judged instead.
+    """
+    kept = reserved_items(connection, verdict.case_id, reader=verdict.reader, now=now)
+    for name in sorted(verdict.linked):
+        if name in kept:
+            raise ConflictError(
+                f"{name} of {verdict.case_id} is kept for another reader until "
+                f"{kept[name].until:%Y-%m-%d %H:%M} UTC, who judges it as it is; save again "
+                "without taking voxels from it"
+            )
 
 
 def _read_independently(connection: Connection, verdict: Verdict) -> list[JsonObject]:

@@ -311,6 +311,22 @@ def test_a_verdict_on_what_another_reader_is_to_judge_blind_is_refused(made):
     assert not judge(made, "bert", structure="liver").repeated
 
 
+def test_a_correction_takes_nothing_from_what_another_reader_is_to_judge_blind(made, readings):
+    case_id = made.case_ids[1]
+    drawn, rest = (readings.ball(case_id, centre=at, radius=0.2) for at in (-0.4, 0.4))
+    assign(made, item(made))
+    before = made.store.journal.path.read_bytes()
+
+    with pytest.raises(ConflictError, match=r"stomach .* save again without taking voxels from it"):
+        readings.review(
+            case_id, "liver", "correct", reader="bert", mask=drawn, linked={"stomach": rest}
+        )
+
+    assert made.store.journal.path.read_bytes() == before
+    readings.review(case_id, "liver", "correct", reader="bert", mask=drawn)
+    assert len(answers(made, "audit")) == 0
+
+
 def test_a_claim_does_not_outlast_the_blind_assignment_to_another(made):
     take(made, "bert")
     assign(made, item(made))
