@@ -65,13 +65,18 @@ def test_rows_come_back_as_they_were_and_no_number_as_none(closed):
         assert ranked_how(connection) == facts
 
 
-def test_rebuild_makes_the_queue_again(closed):
+def test_rebuild_makes_the_queue_again_of_the_last_snapshot_alone(closed):
+    write_queue(closed, [], committee_id="k-1", policy="entropy")
+    write_snapshot(closed, columns(), committee_id="k-1", facts={"policy": "volume_outlier"})
     write_snapshot(closed, columns(), committee_id="k-1", facts={"policy": "entropy"})
     before = entries(closed)
 
     rebuild(closed)
 
     assert entries(closed) == before != []
+    with closed.read() as connection:
+        ((rows,),) = connection.execute("SELECT count(*) FROM queue_items").fetchall()
+        assert (rows, ranked_how(connection)) == (len(before), {"policy": "entropy"})
     assert verify(closed).findings == ()
 
 

@@ -10,6 +10,7 @@ from storage.open_readings import open_readings
 from storage.review_case import read_case
 from storage.review_queue import QueueFilter, next_open_case, queue_page
 from storage.verdicts import Verdict, give_verdict
+from storage.verify import verify
 
 NOW = datetime(2026, 1, 5, 12, 0)
 LEASE = timedelta(minutes=10)
@@ -139,10 +140,15 @@ def test_items_are_counted_as_the_pages_show_them(made, reader, reason):
 def test_queue_from_before_places_of_cts_were_kept_is_paged_alike(made):
     new = page(made)
     with made.store.transaction() as transaction:
-        transaction.connection.execute("ALTER TABLE queue_items DROP COLUMN case_place")
-        transaction.connection.execute("DELETE FROM schema_version WHERE version >= 14")
+        transaction.connection.execute(
+            """INSERT INTO queue_items BY NAME
+               SELECT * REPLACE ('an older one' AS snapshot_id) FROM queue_items;
+               ALTER TABLE queue_items DROP COLUMN case_place;
+               DELETE FROM schema_version WHERE version >= 14"""
+        )
 
     assert page(made) == new
+    assert verify(made.store).findings == ()
 
 
 def test_claim_is_mine_to_its_holder_and_held_to_others_until_it_expires(made):
