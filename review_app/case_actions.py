@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from configs.errors import AtlasLoopError
+from configs.taxonomy import load_taxonomy
 from review_app.protocol_panel import shown_protocol
 from review_app.session import (
     Answer,
@@ -90,9 +91,13 @@ def _is_asked(here: Desk, item: tuple[str, str], answer: Answer) -> bool:
         voxels = unsaved_voxels(here, case_id, structure, kind=answer.kind, mask=answer.mask)
     except AtlasLoopError as error:
         note_error(f"Nothing was written: {error}")
-        voxels = None
+        return True
     if voxels == 0:
         return False
+    if seat().shown != item:
+        name = load_taxonomy()[structure].display
+        note_error(f"Nothing was written: strokes in {name} are not saved; open it again")
+        return True
     seat().unsaved = UnsavedStrokes(item, answer, voxels)
     return True
 
@@ -159,3 +164,4 @@ def leave_case(here: Desk) -> None:
         release_claims(here.store, str(seat().claimed), reader=here.reader)
         seat().claimed = None
         seat().shown = None
+        seat().unsaved = None

@@ -7,14 +7,23 @@ import streamlit as st
 from configs.errors import AtlasLoopError, UsageError
 from configs.taxonomy import load_taxonomy
 from review_app.protocol_panel import shown_protocol
-from review_app.session import Desk, note_error, note_success, seat, utc_now
+from review_app.session import (
+    Answer,
+    Desk,
+    UnsavedStrokes,
+    note_error,
+    note_success,
+    seat,
+    utc_now,
+)
+from review_app.unsaved_strokes import unsaved_reading
 from review_app.view_models import VERDICT_WORDS
+from storage.case_image import open_case
 from storage.corrections import put_mask
 from storage.drafts import Drafts
-from storage.labels import LabelMask
 from storage.masks import EncodedMask
 from storage.open_readings import OpenReading, ReadingList
-from storage.verdicts import Verdict, VerdictKind, give_verdict
+from storage.verdicts import Verdict, give_verdict
 
 _CHOSEN = "reading"
 
@@ -51,6 +60,7 @@ def choose(reading: OpenReading) -> None:
     st.session_state[_CHOSEN] = reading
     seat().drawing = None
     seat().pending_reading = None
+    seat().unsaved = None
     seat().uploads += 1
 
 
@@ -90,26 +100,24 @@ def record_reading(
     except AtlasLoopError as error:
         note_error(f"Nothing was written: {error}")
         return
-    give_reading(here, listed, reading, "correct", mask)
+    give_reading(here, listed, reading, Answer(kind="correct", mask=mask))
 
 
-def give_reading(
-    here: Desk,
-    listed: ReadingList,
-    reading: OpenReading,
-    kind: VerdictKind,
-    mask: LabelMask | None = None,
-) -> None:
+def give_reading(here: Desk, listed: ReadingList, reading: OpenReading, answer: Answer) -> None:
     """Commit what the reader says; it never enters the chain of reviews.
 
-    A drawing stays when the reader is unsure, since the reading stays open.
+    A drawing stays when the reader is unsure, since the reading stays open; what else would drop
+    strokes is asked about first.
     """
+    kind = answer.kind
     item, now = reading_key(reading), utc_now()
     seat().touch(now, idle_s=here.settings.idle_s)
     display = seat().displays.get(item)
     structure = load_taxonomy()[reading.structure]
     if display is None:
         note_error(f"{structure.display} was not open in this tab; open it again")
+        return
+    if kind != "defer" and not answer.drops_drawing and _is_asked(here, listed, item, answer):
         return
     verdict = Verdict(
         case_id=reading.case_id,
@@ -121,7 +129,7 @@ def give_reading(
         opened_at=display.opened_at,
         active_s=display.clock.active_s,
         reading="independent",
-        mask=mask,
+        mask=answer.mask,
         verified=here.verified,
         protocol=shown_protocol(here, reading.case_id, reading.structure),
     )
@@ -137,3 +145,21 @@ def give_reading(
         drafts.drop_item(reader=here.reader, case_id=item[0], structure=item[1])
     seat().forget(item)
     go_on(listed, reading)
+
+
+def _is_asked(here: Desk, listed: ReadingList, item: tuple[str, str], answer: Answer) -> bool:
+    """Whether strokes are not in the reading; then the page asks what is to become of them."""
+    case = listed.case
+    if case is None or case.case_id != item[0]:
+        note_error("Nothing was written: the reading is not open here; open it again")
+        return True
+    try:
+        grid = open_case(case, here.store.settings.intake).grid
+        voxels = unsaved_reading(here, item, grid, answer.mask)
+    except AtlasLoopError as error:
+        note_error(f"Nothing was written: {error}")
+        return True
+    if voxels == 0:
+        return False
+    seat().unsaved = UnsavedStrokes(item, answer, voxels)
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import streamlit as st
 
@@ -28,7 +29,8 @@ from review_app.reading_actions import (
     reading_key,
     record_reading,
 )
-from review_app.session import Desk, PendingReading, note_error, note_success, seat
+from review_app.session import Answer, Desk, PendingReading, note_error, note_success, seat
+from review_app.unsaved_panel import VERBS, question
 from storage.cases import CaseRow
 from storage.corrections import whole_box
 from storage.drafts import Drafts
@@ -108,7 +110,7 @@ def show_reading_editor(here: Desk, listed: ReadingList, item: Item, region: Box
         _saved(here, listed, reading, browser, event.save)
         st.rerun()
     if event.act is not None and seat().hears(f"act {event.act.get('nonce')}"):
-        _acted(here, listed, item, region, str(event.act.get("action")))
+        _acted(here, listed, item, region, browser, event.act)
         st.rerun()
     return True
 
@@ -131,6 +133,29 @@ def show_pending_reading(here: Desk, listed: ReadingList, reading: OpenReading) 
             on_click=record_reading,
             args=(here, listed, reading, pending.encoded),
         )
+
+
+def show_unsaved_reading(here: Desk, listed: ReadingList, item: Item) -> None:
+    """Draw the question, where the last verdict on this reading would have dropped a drawing."""
+    unsaved, reading = seat().unsaved, item.reading
+    if reading is None or unsaved is None or unsaved.item != reading_key(reading):
+        return
+    verb = VERBS[unsaved.answer.kind]
+    with st.container(border=True, key="unsaved"):
+        st.warning(question(item.display, verb, unsaved.voxels))
+        with st.container(horizontal=True):
+            st.button("Back to my drawing", key="unsaved-back", type="primary", on_click=_go_back)
+            st.button(
+                f"{verb}, drop my drawing",
+                key="unsaved-drop",
+                on_click=give_reading,
+                args=(here, listed, reading, replace(unsaved.answer, drops_drawing=True)),
+            )
+
+
+def _go_back() -> None:
+    seat().unsaved = None
+    seat().drawing = True
 
 
 def _saved(
@@ -167,22 +192,37 @@ def _told_of(reading: OpenReading, browser: str, told: Mapping[str, object]) -> 
     return document
 
 
-def _acted(here: Desk, listed: ReadingList, item: Item, region: Box, action: str) -> None:
-    """Take the step that the reader chose in the editor."""
-    reading = item.reading
+def _acted(
+    here: Desk,
+    listed: ReadingList,
+    item: Item,
+    region: Box,
+    browser: str,
+    told: Mapping[str, object],
+) -> None:
+    """Take the step that the reader chose in the editor, if it still shows this reading."""
+    reading, action = item.reading, str(told.get("action"))
     if reading is None:
         raise UsageError(f"{item.display} is no reading; open it again")
-    key = reading_key(reading)
     if action == "leave":
         seat().drawing = False
-    elif action == "widen" and region == whole_box(item.grid):
+        return
+    try:
+        _told_of(reading, browser, told)
+    except AtlasLoopError as error:
+        note_error(f"Nothing was written: {error}")
+        return
+    key = reading_key(reading)
+    if action == "widen" and region == whole_box(item.grid):
         note_success("The editor shows the whole CT already.")
     elif action == "widen":
         seat().wider_mm[key] = seat().wider_mm.get(key, 0.0) + WIDER_MM
+        seat().pending_reading = None
     elif action == "next":
         go_on(listed, reading)
     elif action in _VERDICTS:
-        give_reading(here, listed, reading, _VERDICTS[action])
+        answer = Answer(kind=_VERDICTS[action], drops_drawing=told.get("dropping") is True)
+        give_reading(here, listed, reading, answer)
     else:
         note_error(f"a reading is drawn, absent or unsure; the editor asked for {action[:40]!r}")
 

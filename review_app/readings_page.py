@@ -31,9 +31,10 @@ from review_app.reading_editor import (
     region_of_reading,
     show_pending_reading,
     show_reading_editor,
+    show_unsaved_reading,
     wants_to_draw,
 )
-from review_app.session import Desk, seat, utc_now
+from review_app.session import Answer, Desk, seat, utc_now
 from review_app.slice_picture import Contour, MaskCrop, best_cursor
 from review_app.style import swatch
 from review_app.viewer import Layer, Scene, place_of, show_slices
@@ -156,6 +157,7 @@ def _panel(
     if drawn is not None:
         st.html(f'<p class="why">{_ml(drawn, item.grid):.1f} mL drawn, not given yet.</p>')
     show_pending_reading(here, listed, reading)
+    show_unsaved_reading(here, listed, item)
     if is_drawing:
         # The verdicts stand in the editor; the way back is here too, should it not load.
         st.button("Back to slices", key="leave-reading", help=_BACK, on_click=_stop_drawing)
@@ -195,7 +197,7 @@ def _verdicts(here: Desk, listed: ReadingList, reading: OpenReading, *, has_draw
                 help=help_text,
                 shortcut=key,
                 on_click=give_reading,
-                args=(here, listed, reading, kind),
+                args=(here, listed, reading, Answer(kind=kind, drops_drawing=has_drawn)),
             )
 
 

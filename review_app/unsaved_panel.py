@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import streamlit as st
 
+from configs.errors import AtlasLoopError
 from review_app.case_actions import give
-from review_app.session import Desk, UnsavedStrokes, seat
+from review_app.session import Desk, UnsavedStrokes, note_error, seat
+from review_app.unsaved_strokes import unsaved_voxels
 from review_app.view_models import StructureLine
 from storage.verdicts import VerdictKind
 
-_WORDS: Mapping[VerdictKind, str] = {
+VERBS: Mapping[VerdictKind, str] = {
     "accept": "Accept",
     "correct": "Record",
     "absent": "Absent",
@@ -28,9 +30,9 @@ def show_unsaved(
     unsaved = seat().unsaved
     if unsaved is None or unsaved.item != (case_id, line.structure):
         return
-    verdict = _WORDS[unsaved.answer.kind]
+    verdict = VERBS[unsaved.answer.kind]
     with st.container(border=True, key="unsaved"):
-        st.warning(_question(line, verdict, unsaved.voxels))
+        st.warning(question(line.display, verdict, unsaved.voxels))
         with st.container(horizontal=True):
             st.button("Back to my drawing", key="unsaved-back", type="primary", on_click=_go_back)
             st.button(
@@ -41,11 +43,12 @@ def show_unsaved(
             )
 
 
-def _question(line: StructureLine, verdict: str, voxels: int | None) -> str:
+def question(display: str, verdict: str, voxels: int | None) -> str:
+    """Return what a reader is asked: what was drawn, and what the verdict would do to it."""
     if voxels is None:
-        return f"Your drawing of {line.display} could not be read. No verdict was written."
+        return f"Your drawing of {display} could not be read. No verdict was written."
     return (
-        f"You drew in {line.display} and did not save it: “{verdict}” would drop {voxels:,} "
+        f"You drew in {display} and did not save it: “{verdict}” would drop {voxels:,} "
         f"voxel{'' if voxels == 1 else 's'} of yours. No verdict was written."
     )
 
@@ -62,5 +65,15 @@ def _drop(
     unsaved: UnsavedStrokes,
     lines: Sequence[StructureLine],
 ) -> None:
+    """Give the verdict, unless more was drawn since the question was asked."""
     seat().unsaved = None
-    give(here, case_id, line, replace(unsaved.answer, drops_drawing=True), lines=lines)
+    answer = unsaved.answer
+    try:
+        voxels = unsaved_voxels(here, *unsaved.item, kind=answer.kind, mask=answer.mask)
+    except AtlasLoopError as error:
+        note_error(f"Nothing was written: {error}")
+        return
+    if (voxels or 0) > (unsaved.voxels or 0):
+        seat().unsaved = replace(unsaved, voxels=voxels)
+        return
+    give(here, case_id, line, replace(answer, drops_drawing=True), lines=lines)

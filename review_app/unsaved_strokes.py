@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from review_app.session import Desk, utc_now
+from configs.errors import StorageError, UsageError
+from review_app.session import Desk, note_error, utc_now
 from storage.drafts import Draft, Drafts
 from storage.edited_mask import label_in
+from storage.grid import Grid
 from storage.labels import ABSENT, LabelMask
-from storage.review_case import ReviewCase, read_case
+from storage.review_case import read_case
 from storage.verdicts import VerdictKind
 
 
 def unsaved_voxels(
     here: Desk, case_id: str, structure: str, *, kind: VerdictKind, mask: LabelMask | None
-) -> int:
+) -> int | None:
     """Return how many voxels of a reader's drafts of an item are not what a verdict leaves.
 
     Args:
@@ -24,20 +28,59 @@ def unsaved_voxels(
         kind: The verdict.
         mask: The label that it makes; None where it makes none of its own.
 
+    Returns:
+        None where a draft is there and cannot be read.
+
     Raises:
-        StorageError: A draft or a stored mask is damaged.
+        StorageError: The stored mask is damaged, or the workspace cannot be read now.
+        UsageError: The item is not to be judged here any more.
     """
-    drafts = Drafts(here.store.workspace.drafts_path).of_item(
-        reader=here.reader, case_id=case_id, structure=structure
-    )
+    drafts = _drafts(here, case_id, structure)
     if not drafts:
-        return 0
+        return drafts if drafts is None else 0
     case = read_case(here.store, case_id, reader=here.reader, now=utc_now())
+    if structure not in case.bases:
+        raise UsageError(f"{structure} of {case_id} is not to be judged here; your drawing stays")
     left = ABSENT if kind == "absent" else mask or case.bases[structure][1]
-    return max(_differing(here, case, draft, left) for draft in drafts)
+    return _most_differing(here, drafts, case.grid, left)
 
 
-def _differing(here: Desk, case: ReviewCase, draft: Draft, left: LabelMask) -> int:
-    edited = draft.edited
-    there = label_in(here.store.objects, left, case.grid, edited.box_ras)
-    return int(np.count_nonzero(edited.mask_ras != there))
+def unsaved_reading(
+    here: Desk, item: tuple[str, str], grid: Grid, mask: LabelMask | None
+) -> int | None:
+    """Return how many voxels of a reader's drawing are not in the reading that is given.
+
+    Args:
+        here: Whose drawing.
+        item: What a tab remembers the reading by.
+        grid: The CT's.
+        mask: The reading; None of a structure that is absent.
+
+    Returns:
+        None where the drawing cannot be read.
+
+    Raises:
+        StorageError: The mask is damaged.
+    """
+    drafts = _drafts(here, *item)
+    return drafts if drafts is None else _most_differing(here, drafts, grid, mask or ABSENT)
+
+
+def _drafts(here: Desk, case_id: str, structure: str) -> list[Draft] | None:
+    """Return the reader's drafts of an item; None where one cannot be read."""
+    drafts = Drafts(here.store.workspace.drafts_path)
+    try:
+        return drafts.of_item(reader=here.reader, case_id=case_id, structure=structure)
+    except StorageError as error:
+        # The question that follows leaves the file where it is.
+        note_error(f"Nothing was written: {error}")
+        return None
+
+
+def _most_differing(here: Desk, drafts: Sequence[Draft], grid: Grid, left: LabelMask) -> int:
+    counts = [0]
+    for draft in drafts:
+        edited = draft.edited
+        there = label_in(here.store.objects, left, grid, edited.box_ras)
+        counts.append(int(np.count_nonzero(edited.mask_ras != there)))
+    return max(counts)

@@ -11,7 +11,7 @@ import duckdb
 
 from configs.errors import ConflictError, UsageError
 from configs.taxonomy import load_taxonomy
-from storage.blind_items import check_not_reserved, known_check, reserved_items
+from storage.blind_items import check_not_reserved, known_check, open_keys, reserved_items
 from storage.canonical_json import JsonObject
 from storage.claims import check_claim, drop_claim
 from storage.label_projection import version_id
@@ -243,12 +243,18 @@ def _reviewed(connection: Connection, verdict: Verdict, now: datetime) -> list[J
 
 
 def _check_neighbours_free(connection: Connection, verdict: Verdict, now: datetime) -> None:
-    """Raise ConflictError if a neighbour waits for another reader's blind look.
+    """Raise ConflictError if a neighbour waits for a blind look, another reader's or one's own.
 
-    That reader judges what the committee drew; a correction in between would be judged instead.
+    What the committee drew is to be judged; a correction in between would be judged instead.
     """
     kept = reserved_items(connection, verdict.case_id, reader=verdict.reader, now=now)
+    own = open_keys(connection, verdict.reader)
     for name in sorted(verdict.linked):
+        if (verdict.case_id, name) in own:
+            raise ConflictError(
+                f"{name} of {verdict.case_id} waits for your own blind look; judge it first, or "
+                "save again without taking voxels from it"
+            )
         if name in kept:
             raise ConflictError(
                 f"{name} of {verdict.case_id} is kept for another reader until "

@@ -53,9 +53,9 @@ class Page:
         told = {"document": self.browser.document.document_id, "receipt": answer.json()}
         self.events.append({"save": told})
 
-    def act(self, action):
-        told = {"document": self.browser.document.document_id, "action": action}
-        self.events.append({"act": {**told, "nonce": f"n-{action}"}})
+    def act(self, action, *, document=None, **told):
+        told["document"] = document or self.browser.document.document_id
+        self.events.append({"act": {"action": action, "nonce": f"n-{len(self.urls)}", **told}})
 
 
 @pytest.fixture
@@ -307,11 +307,62 @@ def test_absent_drops_the_drawing_and_no_key_does_so_beside_the_editor(made, pag
     assert "drop" in app.button(key=key).label
 
     press(app, f"draw-{made.case_ids[0]}-reading-liver")
-    page.act("absent")
+    page.act("absent", dropping=True)
     again(app)
 
     assert [one["verdict"] for one in verdicts(made)] == ["absent"]
     assert drafts(made) == []
+
+
+def test_absent_asks_before_it_drops_what_the_editor_takes_for_saved(made, page, small_regions):
+    app = run(made)
+    look_at(app, made, 21, 13, 9)
+    page.save(block((24, 12, 8)))
+    again(app)
+
+    page.act("absent", dropping=False)
+    again(app)
+
+    assert verdicts(made) == []
+    assert "“Absent” would drop 24 voxels of yours" in warnings(app)
+    press(app, "unsaved-back")
+    assert "would drop" not in warnings(app)
+    assert len(drafts(made)) == 2, "the draft, and what was kept for the save"
+    page.act("absent", dropping=False)
+    again(app)
+    press(app, "unsaved-drop")
+    assert [one["verdict"] for one in verdicts(made)] == ["absent"]
+    assert drafts(made) == []
+
+
+def test_a_save_is_not_recorded_over_later_strokes_unasked(made, page, small_regions):
+    app = run(made)
+    look_at(app, made, 21, 13, 9)
+    drawn, more = block((24, 12, 8)), block((24, 12, 8), (20, 9, 6))
+    page.save(drawn)
+    again(app)
+    page.browser.put("draft", page.part(more))
+
+    press(app, f"record-cut-{made.case_ids[0]}-liver")
+
+    assert verdicts(made) == []
+    assert "“Record” would drop" in warnings(app)
+    press(app, "unsaved-drop")
+    np.testing.assert_array_equal(read_mask(made), drawn)
+
+
+def test_a_late_press_says_nothing_of_the_next_reading(made, page):
+    app = run(made)
+    shown_before = page.browser.document.document_id
+    page.act("absent", dropping=False)
+    again(app)
+    assert page.browser.document.item.structure == "stomach"
+
+    page.act("absent", document=shown_before, dropping=False)
+    again(app)
+
+    assert [one["structure"] for one in verdicts(made)] == ["liver"]
+    assert "not open here" in app.error[0].value
 
 
 def test_what_a_reading_has_no_answer_for_is_refused(made, page):

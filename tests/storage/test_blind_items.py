@@ -311,7 +311,8 @@ def test_a_verdict_on_what_another_reader_is_to_judge_blind_is_refused(made):
     assert not judge(made, "bert", structure="liver").repeated
 
 
-def test_a_correction_takes_nothing_from_what_another_reader_is_to_judge_blind(made, readings):
+@pytest.mark.parametrize("reader", ["anna", "bert"])
+def test_a_correction_takes_nothing_from_what_somebody_is_to_judge_blind(made, readings, reader):
     case_id = made.case_ids[1]
     drawn, rest = (readings.ball(case_id, centre=at, radius=0.2) for at in (-0.4, 0.4))
     assign(made, item(made))
@@ -319,11 +320,11 @@ def test_a_correction_takes_nothing_from_what_another_reader_is_to_judge_blind(m
 
     with pytest.raises(ConflictError, match=r"stomach .* save again without taking voxels from it"):
         readings.review(
-            case_id, "liver", "correct", reader="bert", mask=drawn, linked={"stomach": rest}
+            case_id, "liver", "correct", reader=reader, mask=drawn, linked={"stomach": rest}
         )
 
     assert made.store.journal.path.read_bytes() == before
-    readings.review(case_id, "liver", "correct", reader="bert", mask=drawn)
+    readings.review(case_id, "liver", "correct", reader=reader, mask=drawn)
     assert len(answers(made, "audit")) == 0
 
 
