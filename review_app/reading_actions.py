@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import streamlit as st
 
 from configs.errors import AtlasLoopError, UsageError
@@ -145,6 +147,19 @@ def give_reading(here: Desk, listed: ReadingList, reading: OpenReading, answer: 
         drafts.drop_item(reader=here.reader, case_id=item[0], structure=item[1])
     seat().forget(item)
     go_on(listed, reading)
+
+
+def drop_drawing(
+    here: Desk, listed: ReadingList, reading: OpenReading, unsaved: UnsavedStrokes
+) -> None:
+    """Give a reading that drops what the reader was asked about, unless more was drawn since."""
+    seat().unsaved = None
+    is_asked = _is_asked(here, listed, unsaved.item, unsaved.answer)
+    again = seat().unsaved
+    if is_asked and (again is None or (again.voxels or 0) > (unsaved.voxels or 0)):
+        return
+    seat().unsaved = None
+    give_reading(here, listed, reading, replace(unsaved.answer, drops_drawing=True))
 
 
 def _is_asked(here: Desk, listed: ReadingList, item: tuple[str, str], answer: Answer) -> bool:

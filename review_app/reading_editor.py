@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 
@@ -23,6 +23,7 @@ from review_app.open_documents import DOCUMENTS
 from review_app.prefetch import prefetch_case
 from review_app.reading_actions import (
     checked_reading,
+    drop_drawing,
     give_reading,
     go_on,
     next_case,
@@ -30,7 +31,7 @@ from review_app.reading_actions import (
     record_reading,
 )
 from review_app.session import Answer, Desk, PendingReading, note_error, note_success, seat
-from review_app.unsaved_panel import VERBS, question
+from review_app.unsaved_panel import ask_to_drop
 from storage.cases import CaseRow
 from storage.corrections import whole_box
 from storage.drafts import Drafts
@@ -140,17 +141,8 @@ def show_unsaved_reading(here: Desk, listed: ReadingList, item: Item) -> None:
     unsaved, reading = seat().unsaved, item.reading
     if reading is None or unsaved is None or unsaved.item != reading_key(reading):
         return
-    verb = VERBS[unsaved.answer.kind]
-    with st.container(border=True, key="unsaved"):
-        st.warning(question(item.display, verb, unsaved.voxels))
-        with st.container(horizontal=True):
-            st.button("Back to my drawing", key="unsaved-back", type="primary", on_click=_go_back)
-            st.button(
-                f"{verb}, drop my drawing",
-                key="unsaved-drop",
-                on_click=give_reading,
-                args=(here, listed, reading, replace(unsaved.answer, drops_drawing=True)),
-            )
+    drop = partial(drop_drawing, here, listed, reading, unsaved)
+    ask_to_drop(item.display, unsaved, back=_go_back, drop=drop)
 
 
 def _go_back() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 
@@ -14,7 +15,7 @@ from review_app.unsaved_strokes import unsaved_voxels
 from review_app.view_models import StructureLine
 from storage.verdicts import VerdictKind
 
-VERBS: Mapping[VerdictKind, str] = {
+_VERBS: Mapping[VerdictKind, str] = {
     "accept": "Accept",
     "correct": "Record",
     "absent": "Absent",
@@ -30,21 +31,23 @@ def show_unsaved(
     unsaved = seat().unsaved
     if unsaved is None or unsaved.item != (case_id, line.structure):
         return
-    verdict = VERBS[unsaved.answer.kind]
+    drop = partial(_drop, here, case_id, line, unsaved, lines)
+    ask_to_drop(line.display, unsaved, back=_go_back, drop=drop)
+
+
+def ask_to_drop(
+    display: str, unsaved: UnsavedStrokes, *, back: Callable[[], None], drop: Callable[[], None]
+) -> None:
+    """Draw the question with the way back to the drawing, and the one that drops it."""
+    verdict = _VERBS[unsaved.answer.kind]
     with st.container(border=True, key="unsaved"):
-        st.warning(question(line.display, verdict, unsaved.voxels))
+        st.warning(_question(display, verdict, unsaved.voxels))
         with st.container(horizontal=True):
-            st.button("Back to my drawing", key="unsaved-back", type="primary", on_click=_go_back)
-            st.button(
-                f"{verdict}, drop my drawing",
-                key="unsaved-drop",
-                on_click=_drop,
-                args=(here, case_id, line, unsaved, lines),
-            )
+            st.button("Back to my drawing", key="unsaved-back", type="primary", on_click=back)
+            st.button(f"{verdict}, drop my drawing", key="unsaved-drop", on_click=drop)
 
 
-def question(display: str, verdict: str, voxels: int | None) -> str:
-    """Return what a reader is asked: what was drawn, and what the verdict would do to it."""
+def _question(display: str, verdict: str, voxels: int | None) -> str:
     if voxels is None:
         return f"Your drawing of {display} could not be read. No verdict was written."
     return (

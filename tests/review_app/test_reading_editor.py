@@ -346,7 +346,11 @@ def test_a_save_is_not_recorded_over_later_strokes_unasked(made, page, small_reg
     press(app, f"record-cut-{made.case_ids[0]}-liver")
 
     assert verdicts(made) == []
-    assert "“Record” would drop" in warnings(app)
+    assert "“Record” would drop 24 voxels" in warnings(app)
+    page.browser.put("draft", page.part(block((24, 12, 8), (20, 9, 6), (20, 9, 9))))
+    press(app, "unsaved-drop")
+    assert verdicts(made) == [], "more was drawn than was asked about"
+    assert "“Record” would drop 48 voxels" in warnings(app)
     press(app, "unsaved-drop")
     np.testing.assert_array_equal(read_mask(made), drawn)
 
