@@ -89,9 +89,9 @@ def line(what: str, found: Sequence[float | None]) -> str:
     return f"| {words} | {statistics.median(seen):.0f} | {max(seen):.0f} | {AIM_MS} |"
 
 
-def ready(page) -> None:
-    """Wait until the editor has its item and no script runs."""
-    page.locator(".editor[data-layers=ready]").wait_for()
+def ready(page, *, after: str = "") -> None:
+    """Wait until the editor has its item, another than the one before, and no script runs."""
+    page.locator(f'.editor[data-layers=ready]:not([data-document="{after}"])').wait_for()
     page.wait_for_timeout(500)
     page.locator("[data-test-script-state=notRunning]").wait_for()
 
@@ -115,8 +115,9 @@ def chosen(page, times) -> list[float | None]:
     lines = page.locator(".st-key-structures button")
     found = []
     for turn in range(times):
+        before = page.locator(".editor").get_attribute("data-document")
         found.append(pressed(page, lines.nth(1 + turn % 2)))
-        ready(page)
+        ready(page, after=before)
     return found
 
 

@@ -19,8 +19,8 @@ from review_app.edit_conflict import show_conflict, stale_draft
 from review_app.editor_panel import has_editor, is_built, is_editing, show_editor, show_pending
 from review_app.findings_panel import show_findings
 from review_app.protocol_panel import show_protocol
-from review_app.session import Answer, Desk, Display, go_to, seat, tags_key, utc_now
-from review_app.style import swatch
+from review_app.session import Answer, Desk, Display, KeptCase, go_to, seat, tags_key, utc_now
+from review_app.style import swatch, swatches
 from review_app.unsaved_panel import show_unsaved
 from review_app.view_models import (
     TAG_WORDS,
@@ -53,7 +53,7 @@ def show_case(here: Desk) -> None:
     if not case_id:
         st.info("Choose an item on the queue page.")
         return
-    case = _opened(here, read_case(here.store, case_id, reader=here.reader, now=utc_now()))
+    case = _opened(here, _case(here, case_id))
     lines = structure_lines(case, load_taxonomy())
     if not lines:
         st.info("Nothing of this CT is to be judged here.")
@@ -73,6 +73,20 @@ def show_case(here: Desk) -> None:
             _correcting(here, case, line, lines, late)
         else:
             _pictures(here, case, line)
+
+
+def _case(here: Desk, case_id: str) -> ReviewCase:
+    """Return the case as it stands; read again only when something was written, or a claim ended.
+
+    A read waits for the index, which one process at a time can open, and is what a rerun takes
+    longest for.
+    """
+    stamp, now, kept = here.store.stamp(), utc_now(), seat().case
+    if kept is not None and kept.stands(case_id, stamp, now):
+        return kept.case
+    case = read_case(here.store, case_id, reader=here.reader, now=now)
+    seat().case = KeptCase(stamp, case)
+    return case
 
 
 def _opened(here: Desk, case: ReviewCase) -> ReviewCase:
@@ -288,16 +302,19 @@ def _structures(case_id: str, lines: Sequence[StructureLine]) -> None:
     st.html(f'<p class="soft">Structures of this CT, {left} to judge</p>')
     with st.container(height=230, key="structures"):
         chosen = st.session_state[f"structure-{case_id}"]
+        st.html(swatches({_choose_key(case_id, line): line.rgb for line in lines}))
         for line in lines:
-            mark, button = st.columns([0.06, 0.94], vertical_alignment="center")
-            mark.html(swatch(line.rgb))
-            button.button(
+            st.button(
                 f"{line.display}: {line.state}",
-                key=f"choose-{case_id}-{line.structure}",
+                key=_choose_key(case_id, line),
                 type="secondary" if line.structure == chosen else "tertiary",
                 on_click=select,
                 args=(case_id, line.structure),
             )
+
+
+def _choose_key(case_id: str, line: StructureLine) -> str:
+    return f"choose-{case_id}-{line.structure}"
 
 
 def _history(case: ReviewCase, line: StructureLine) -> None:

@@ -19,6 +19,7 @@ from review_app.case_actions import give
 from review_app.case_images import ct_of
 from review_app.case_scene import region_of
 from review_app.downloads import GRANTS
+from review_app.overlap_panel import chosen_transfer, voxel_volume_ml
 from review_app.session import Answer, CheckedUpload, Desk, Display, seat
 from review_app.view_models import Box, StructureLine, exclusive_neighbours
 from storage.corrections import Correction, correct, store_correction, stored_mask
@@ -70,8 +71,7 @@ def offer_correction(
     lines: Sequence[StructureLine],
 ) -> None:
     """Say what a correction changes, let the reader settle overlaps, and record it when told to."""
-    taxonomy = load_taxonomy()
-    voxel_ml = _voxel_ml(case)
+    voxel_ml = voxel_volume_ml(case)
     st.html(
         f'<p class="why">{correction.voxels_changed:,} voxels change '
         f"({correction.voxels_changed * voxel_ml:.2f} mL); "
@@ -79,16 +79,7 @@ def offer_correction(
     )
     if correction.reaches_border:
         st.warning("The mask touches the border of the region: it may be cut off there.")
-    transfer = [
-        overlap.structure
-        for overlap in correction.overlaps
-        if st.checkbox(
-            f"Take {overlap.voxels:,} shared voxels ({overlap.voxels * voxel_ml:.2f} mL) from "
-            f"{taxonomy[overlap.structure].display}",
-            value=True,
-            key=f"transfer-{seat().uploads}-{overlap.structure}",
-        )
-    ]
+    transfer = chosen_transfer(case, correction.overlaps, key=f"transfer-{seat().uploads}")
     st.button(
         "Record the correction",
         key=f"record-{case.case.case_id}-{line.structure}",
@@ -173,8 +164,3 @@ def _checked(
         )
     except AtlasLoopError as error:
         return str(error)
-
-
-def _voxel_ml(case: ReviewCase) -> float:
-    i, j, k = case.grid.ras_spacing_mm
-    return i * j * k / 1000.0

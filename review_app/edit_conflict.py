@@ -39,7 +39,7 @@ def show_conflict(here: Desk, case: ReviewCase, line: StructureLine, draft: Draf
         f"{draft.saved_at:%Y-%m-%d %H:%M} UTC that was made from the version before. It is kept "
         "until you choose."
     )
-    old = _version(case, line.structure, draft.key.base_version)
+    old = case.mask_of_version(line.structure, draft.key.base_version)
     with st.container(horizontal=True, key="conflict"):
         if old is not None:
             st.button(
@@ -91,18 +91,6 @@ def show_conflict(here: Desk, case: ReviewCase, line: StructureLine, draft: Draf
         layers=layers,
     )
     show_slices(scene, here.settings.keys, lambda: None)
-
-
-def _version(case: ReviewCase, structure: str, version_id: str) -> LabelMask | None:
-    """Return the mask of an older version; None when it is of an older prediction."""
-    for one in case.versions:
-        if one.structure == structure and one.version_id == version_id:
-            return one.mask
-    if version_id == case.prediction_id:
-        for mask in case.masks.get(structure, ()):
-            if mask.member == "committee":
-                return LabelMask(mask.object, mask.box, mask.voxels)
-    return None
 
 
 def _move(here: Desk, case: ReviewCase, line: StructureLine, draft: Draft, old: LabelMask) -> None:

@@ -60,6 +60,7 @@ def document_facts(document: EditDocument) -> dict[str, object]:
                 "name": layer.name,
                 "rgb": list(layer.rgb),
                 "exclusive": layer.exclusive,
+                "kept": layer.kept,
             }
             for layer in item.layers
         ],

@@ -28,6 +28,7 @@ class EditLayer:
         name: Words for the reader.
         stored: Where it lies; a map has no count of voxels.
         exclusive: A neighbour that may not claim a voxel of the structure.
+        kept: A neighbour that waits for a blind look, so nothing may be taken from it.
     """
 
     layer_id: str
@@ -36,6 +37,7 @@ class EditLayer:
     rgb: tuple[int, int, int]
     stored: LabelMask
     exclusive: bool = False
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

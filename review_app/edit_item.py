@@ -158,6 +158,7 @@ def _neighbours(case: ReviewCase, name: str, exclusive: Sequence[str]) -> list[E
                 rgb=structure.rgb,
                 stored=label,
                 exclusive=is_exclusive,
+                kept=structure.name in case.waiting_blind,
             )
             found.append(layer)
     return found

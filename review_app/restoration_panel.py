@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import streamlit as st
 
 from configs.errors import AtlasLoopError, ConflictError
-from configs.taxonomy import Structure, load_taxonomy
+from configs.taxonomy import Structure
+from review_app.overlap_panel import chosen_transfer, voxel_volume_ml
 from review_app.session import Desk, go_to, note_error, note_success, seat, utc_now
 from review_app.version_choices import VersionChoice
 from review_app.view_models import exclusive_neighbours
@@ -63,8 +64,7 @@ def _offer(
     choice: VersionChoice,
     correction: Correction | None,
 ) -> None:
-    i, j, k = case.grid.ras_spacing_mm
-    voxel_ml = i * j * k / 1000.0
+    voxel_ml = voxel_volume_ml(case)
     words = (
         f"{structure.display} becomes absent."
         if correction is None
@@ -75,17 +75,7 @@ def _offer(
     overlaps = () if correction is None else correction.overlaps
     if overlaps:
         st.warning("It overlaps a neighbour's present label, which may not share its voxels.")
-    taxonomy = load_taxonomy()
-    transfer = [
-        overlap.structure
-        for overlap in overlaps
-        if st.checkbox(
-            f"Take {overlap.voxels:,} shared voxels ({overlap.voxels * voxel_ml:.2f} mL) from "
-            f"{taxonomy[overlap.structure].display}",
-            value=True,
-            key=f"take-{choice.label_id}-{overlap.structure}",
-        )
-    ]
+    transfer = chosen_transfer(case, overlaps, key=f"take-{choice.label_id}")
     _display(here, case, structure)
     with st.container(horizontal=True, key="restoration-buttons"):
         st.button(

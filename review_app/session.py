@@ -20,7 +20,8 @@ from storage.corrections import Correction
 from storage.labels import LabelMask
 from storage.masks import EncodedMask
 from storage.readers import who_acts
-from storage.store import Store
+from storage.review_case import ReviewCase
+from storage.store import Stamp, Store
 from storage.verdicts import LinkedMask, VerdictKind
 
 _SEAT = "seat"
@@ -140,6 +141,20 @@ class PendingReading:
     encoded: EncodedMask
 
 
+@dataclass(frozen=True, slots=True)
+class KeptCase:
+    """A case as this tab read it last, and the workspace's stamp from before that."""
+
+    stamp: Stamp
+    case: ReviewCase
+
+    def stands(self, case_id: str, stamp: Stamp, now: datetime) -> bool:
+        """Whether a read would give this again."""
+        end = self.case.good_until
+        is_same = self.case.case.case_id == case_id and self.stamp == stamp
+        return is_same and (end is None or now < end)
+
+
 @dataclass(slots=True)
 class Seat:
     """The memory of one tab.
@@ -161,6 +176,7 @@ class Seat:
         drawing: Whether a reading is open in the editor; None until the reader says so.
         places: Reading -> voxel that the reader looked at when he wanted to draw.
         pending_reading: The last saved reading that waits for the reader's word.
+        case: The case that was shown last.
     """
 
     displays: dict[tuple[str, str], Display] = field(default_factory=dict)
@@ -179,6 +195,7 @@ class Seat:
     drawing: bool | None = None
     places: dict[tuple[str, str], tuple[int, int, int]] = field(default_factory=dict)
     pending_reading: PendingReading | None = None
+    case: KeptCase | None = None
 
     def display(self, item: tuple[str, str], base_version: str | None, *, idle_s: float) -> Display:
         """Return the display of the item that is shown now, made when it is new; time goes on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 
 STYLE = """<style>
 .stMainBlockContainer { padding: .6rem 1.4rem 2rem; max-width: 100rem; }
@@ -22,6 +23,10 @@ STYLE = """<style>
 .line .num { text-align: right; font-variant-numeric: tabular-nums; }
 .swatch { display: inline-block; width: .75rem; height: .75rem; margin-right: .45rem;
   border-radius: 2px; border: 1px solid #8886; vertical-align: -.06rem; }
+.st-key-structures { gap: 0 !important; }
+.st-key-structures button { min-height: 1.9rem; padding: .05rem .5rem; text-align: left; }
+.st-key-structures button::before { content: ""; flex: none; width: .75rem; height: .75rem;
+  margin-right: .55rem; border-radius: 2px; border: 1px solid #8886; }
 [data-testid="stHorizontalBlock"] { gap: .6rem; }
 .legend { display: flex; flex-wrap: wrap; gap: .15rem .9rem; font-size: .82rem; }
 .why { font-size: .9rem; line-height: 1.35; margin: 0; }
@@ -51,6 +56,15 @@ def swatch(rgb: tuple[int, int, int]) -> str:
     """Return a small coloured square."""
     red, green, blue = rgb
     return f'<i class="swatch" style="background: rgb({red} {green} {blue})"></i>'
+
+
+def swatches(rgb_of: Mapping[str, tuple[int, int, int]]) -> str:
+    """Return rules that put a small coloured square before the buttons with these keys."""
+    rules = "".join(
+        f".st-key-{key} button::before {{ background: rgb({red} {green} {blue}); }}"
+        for key, (red, green, blue) in rgb_of.items()
+    )
+    return f"<style>{rules}</style>"
 
 
 def legend(entries: list[tuple[tuple[int, int, int], str]]) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+import numpy.typing as npt
 
 from configs.errors import StorageError, UsageError
 from review_app.session import Desk, note_error, utc_now
@@ -12,7 +11,7 @@ from storage.drafts import Draft, Drafts
 from storage.edited_mask import label_in
 from storage.grid import Grid
 from storage.labels import ABSENT, LabelMask
-from storage.review_case import read_case
+from storage.review_case import ReviewCase, read_case
 from storage.verdicts import VerdictKind
 
 
@@ -42,7 +41,7 @@ def unsaved_voxels(
     if structure not in case.bases:
         raise UsageError(f"{structure} of {case_id} is not to be judged here; your drawing stays")
     left = ABSENT if kind == "absent" else mask or case.bases[structure][1]
-    return _most_differing(here, drafts, case.grid, left)
+    return max(_dropped_of(here, case, draft, left) for draft in drafts)
 
 
 def unsaved_reading(
@@ -63,7 +62,11 @@ def unsaved_reading(
         StorageError: The mask is damaged.
     """
     drafts = _drafts(here, *item)
-    return drafts if drafts is None else _most_differing(here, drafts, grid, mask or ABSENT)
+    if drafts is None:
+        return None
+    return max(
+        (_count(_differing(here, draft, grid, mask or ABSENT)) for draft in drafts), default=0
+    )
 
 
 def _drafts(here: Desk, case_id: str, structure: str) -> list[Draft] | None:
@@ -77,10 +80,24 @@ def _drafts(here: Desk, case_id: str, structure: str) -> list[Draft] | None:
         return None
 
 
-def _most_differing(here: Desk, drafts: Sequence[Draft], grid: Grid, left: LabelMask) -> int:
-    counts = [0]
-    for draft in drafts:
-        edited = draft.edited
-        there = label_in(here.store.objects, left, grid, edited.box_ras)
-        counts.append(int(np.count_nonzero(edited.mask_ras != there)))
-    return max(counts)
+def _dropped_of(here: Desk, case: ReviewCase, draft: Draft, left: LabelMask) -> int:
+    """Return how many voxels of a draft are not in what a verdict leaves.
+
+    In a draft from an older version, what others changed since is no stroke of this reader's.
+    """
+    dropped = _differing(here, draft, case.grid, left)
+    key = draft.key
+    if key.base_version != case.bases[key.structure][0]:
+        before = case.mask_of_version(key.structure, key.base_version)
+        if before is not None:
+            dropped &= _differing(here, draft, case.grid, before)
+    return _count(dropped)
+
+
+def _differing(here: Desk, draft: Draft, grid: Grid, label: LabelMask) -> npt.NDArray[np.bool_]:
+    edited = draft.edited
+    return edited.mask_ras != label_in(here.store.objects, label, grid, edited.box_ras)
+
+
+def _count(voxels: npt.NDArray[np.bool_]) -> int:
+    return int(np.count_nonzero(voxels))

@@ -11,6 +11,7 @@ import duckdb
 from configs.errors import UsageError
 from configs.taxonomy import load_taxonomy
 from storage.approvals import ReviewState, own_verdicts
+from storage.blind_items import reserved_items
 from storage.cases import CaseRow, case_row
 from storage.findings import StoredFinding, findings_of, without_mention_of
 from storage.grid import Grid
@@ -76,6 +77,10 @@ class ReviewCase:
         may_approve: This reader's role allows to approve and return verdicts.
         findings: Structure -> what the plausibility rules found in the newest prediction.
         candidates: Lesion -> places outside its mask that may be one, highest peaks first.
+        waiting_blind: Structures that wait for a blind look, of this reader or another. No
+            correction of a neighbour may take voxels from them before.
+        good_until: When the next claim or reservation on it ends, and with it what is said here;
+            None where none is held.
 
     Of a blind structure there is the mask to judge and the members' masks, as A, B, ... in an order
     that says nothing; no map, no candidate, no verdict and no version of it, and no finding that
@@ -95,6 +100,21 @@ class ReviewCase:
     may_approve: bool
     findings: Mapping[str, Sequence[StoredFinding]] = field(default_factory=dict)
     candidates: Mapping[str, Sequence[StoredCandidate]] = field(default_factory=dict)
+    waiting_blind: frozenset[str] = frozenset()
+    good_until: datetime | None = None
+
+    def mask_of_version(self, structure: str, version_id: str) -> LabelMask | None:
+        """Return the mask that a version names; None when it is of an older prediction."""
+        if version_id == self.bases[structure][0]:
+            return self.bases[structure][1]
+        for one in self.versions:
+            if one.structure == structure and one.version_id == version_id:
+                return one.mask
+        if version_id == self.prediction_id:
+            for mask in self.masks.get(structure, ()):
+                if mask.member == CONSENSUS:
+                    return LabelMask(mask.object, mask.box, mask.voxels)
+        return None
 
 
 def read_case(store: Store, case_id: str, *, reader: str, now: datetime) -> ReviewCase:
@@ -120,6 +140,9 @@ def read_case(store: Store, case_id: str, *, reader: str, now: datetime) -> Revi
         maps = maps_of_case(connection, prediction_id)
         versions = versions_of_case(connection, case_id)
         untold = hidden | blind
+        claims = _claims(connection, case_id, now)
+        reserved = reserved_items(connection, case_id, reader=reader, now=now)
+        ends = [*(end for _, _, end in claims), *(one.until for one in reserved.values())]
         return ReviewCase(
             case=case,
             grid=manifest_grid(store, prediction_id, connection),
@@ -134,7 +157,7 @@ def read_case(store: Store, case_id: str, *, reader: str, now: datetime) -> Revi
             maps={name: found for name, found in maps.items() if name not in untold},
             verdicts=_verdicts(connection, case_id, untold, reader),
             versions=tuple(one for one in versions if one.structure not in untold),
-            held_until=_held_until(connection, case_id, reader, now),
+            held_until={name: end for name, holder, end in claims if holder == reader},
             may_approve=is_allowed(registered_roles(connection), reader, Action.APPROVE),
             findings=without_mention_of(findings_of(connection, prediction_id), untold),
             candidates={
@@ -142,6 +165,8 @@ def read_case(store: Store, case_id: str, *, reader: str, now: datetime) -> Revi
                 for name, found in candidates_outside(connection, prediction_id).items()
                 if name not in untold
             },
+            waiting_blind=frozenset(blind).union(reserved),
+            good_until=min(ends, default=None),
         )
 
 
@@ -199,12 +224,9 @@ def _verdicts(
     }
 
 
-def _held_until(
-    connection: Connection, case_id: str, reader: str, now: datetime
-) -> dict[str, datetime]:
-    rows = connection.execute(
-        "SELECT structure, expires_at FROM claims WHERE case_id = ? AND reader = ? "
-        "AND expires_at > ?",
-        [case_id, reader, now],
+def _claims(connection: Connection, case_id: str, now: datetime) -> list[tuple[str, str, datetime]]:
+    """Return structure, reader and end of every claim on a case that holds now."""
+    return connection.execute(
+        "SELECT structure, reader, expires_at FROM claims WHERE case_id = ? AND expires_at > ?",
+        [case_id, now],
     ).fetchall()
-    return dict(rows)

@@ -22,6 +22,8 @@ from storage.workspace import Workspace, open_workspace
 
 _LOG = logging.getLogger(__name__)
 
+Stamp = tuple[tuple[int, int] | None, ...]
+
 
 class Transaction:
     """A guarded read-then-write: what is read here cannot change before what is recorded here."""
@@ -82,6 +84,17 @@ class Store:
         with self._locked_connection() as connection:
             yield connection
 
+    def stamp(self) -> Stamp:
+        """Return what changes with every write to the workspace; it needs no lock.
+
+        Where two are equal, nothing was written in between: each write opens and closes the
+        database, which takes longer than the smallest step of a file system's clock.
+        """
+        database = self.workspace.database_path
+        # What a killed writer left is in the log beside the database until the next one opens it.
+        log = database.with_name(f"{database.name}.wal")
+        return tuple(map(_time_and_size, (self.workspace.journal_path, database, log)))
+
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Open the index for reading and then writing, under the same lock as everybody else.
@@ -113,6 +126,14 @@ class Store:
         """Hold the workspace's lock without opening the database, for rebuild and verify."""
         with workspace_lock(self.workspace.lock_path, self.settings.storage.lock_timeout_s):
             yield
+
+
+def _time_and_size(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def catch_up(connection: duckdb.DuckDBPyConnection, journal: Journal, objects: ObjectStore) -> int:

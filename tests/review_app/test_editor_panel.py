@@ -170,6 +170,25 @@ def test_a_verdict_that_would_drop_strokes_is_asked_about_and_can_be_taken_back(
     assert keys(app, "unsaved-") == []
 
 
+def test_what_another_reader_changed_since_is_not_told_as_strokes(made, page, make_readings):
+    app = edit(made, page)
+    inside = tuple(slice(*extent) for extent in page.browser.document.region_ras)
+    _, old = base(made)
+    drawn = away_from_stomach(old)
+    page.browser.put("draft", drawn[inside])
+    changed_by_bert(made, make_readings)
+    _, newest = base(made)
+    again(app)
+    press(app, "reopen")
+
+    press(app, f"accept-{made.case_ids[0]}-liver")
+
+    own = (drawn != old) & (drawn != newest)
+    assert f"would drop {own.sum()} voxel" in texts(app)
+    assert own.sum() < (drawn != newest).sum()
+    assert len(verdicts(made)) == 1
+
+
 def test_strokes_are_dropped_when_the_reader_says_so(made, page):
     app = with_draft(made, page)
     press(app, f"accept-{made.case_ids[0]}-liver")
@@ -273,6 +292,32 @@ def test_overlap_with_a_neighbour_is_settled_in_one_click_and_one_line(made, pag
         ("stomach", True),
     ]
     np.testing.assert_array_equal(base(made, "stomach")[1], stomach & ~changed)
+
+
+@pytest.mark.parametrize("blind_reader", ["anna", "bert"])
+def test_a_neighbour_that_waits_for_a_blind_look_is_told_and_not_offered(made, page, blind_reader):
+    case_id = made.case_ids[0]
+    item = BlindItem(case_id, "stomach", "audit", 1)
+    assign_blind(made.store, BlindBatch(reader=blind_reader, items=(item,), frame=1, seed=0))
+    before = base(made, "stomach")
+    app = edit(made, page)
+    kept = {layer["id"]: layer["kept"] for layer in page.browser.get("document").json()["layers"]}
+    inside = tuple(slice(*extent) for extent in page.browser.document.region_ras)
+    changed = ndimage.binary_dilation(base(made)[1], iterations=4)
+
+    page.save(changed[inside])
+    again(app)
+
+    assert kept.pop("neighbour-stomach")
+    assert not any(kept.values())
+    assert list(app.checkbox) == []
+    assert "stay with Stomach too: it waits for a blind look" in app.caption[0].value
+    press(app, f"record-{case_id}-liver")
+    (given,) = verdicts(made)
+    assert [one["structure"] for one in given["versions"]] == ["liver"]
+    after = base(made, "stomach")
+    assert after[0] == before[0]
+    np.testing.assert_array_equal(after[1], before[1])
 
 
 def test_overlap_that_the_editor_settled_is_recorded_at_once(made, page):

@@ -5,14 +5,14 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from review_app import case_images, queue_page, session
+from review_app import case_images, case_page, queue_page, session
 from review_app.session import utc_now
-from storage.claims import claim_items
+from storage.claims import claim_items, release_claims
 from storage.protocols import protocol_of
 from storage.reader_registry import register_reader
 from storage.roles import Role
 from storage.store import Store
-from tests.review_app.app_script import keys, press, run, texts
+from tests.review_app.app_script import again, keys, press, run, texts
 
 LEASE = timedelta(minutes=10)
 
@@ -85,15 +85,48 @@ def test_queue_without_triage_says_what_to_do(made):
     assert "atlasloop annotate" in texts(run())
 
 
-def test_case_page_takes_one_read_a_rerun_and_claims_once(made, reads):
-    app = run(view="case", case=made.case_ids[0])
+def test_case_page_reads_again_only_what_was_written_and_claims_once(made, reads):
+    case_id = made.case_ids[0]
+    app = run(view="case", case=case_id)
     assert len(reads) == 1
 
-    app.run()
+    # The claims were written since; then nothing is.
+    press(app, f"choose-{case_id}-stomach")
+    press(app, f"choose-{case_id}-spleen")
+    press(app, f"choose-{case_id}-liver")
     assert len(reads) == 2
     with made.store.read() as connection:
         claims = connection.execute("SELECT structure, reader FROM claims").fetchall()
     assert sorted(claims) == [("liver", "anna"), ("spleen", "anna"), ("stomach", "anna")]
+
+
+def test_what_another_reader_wrote_is_seen_at_the_next_rerun(made):
+    case_id = made.case_ids[0]
+    app = run(view="case", case=case_id)
+    again(app)
+
+    release_claims(made.store, case_id, reader="anna")
+    claim_items(made.store, case_id, ["liver"], reader="bert", now=utc_now(), lease=LEASE)
+    again(app)
+
+    assert "held by bert" in texts(app)
+
+
+def test_a_claim_that_ends_is_seen_though_nothing_was_written(made, reads, monkeypatch):
+    case_id = made.case_ids[0]
+    claim_items(made.store, case_id, ["liver"], reader="bert", now=utc_now(), lease=LEASE)
+    app = run(view="case", case=case_id, structure="liver")
+    again(app)
+    read = len(reads)
+    again(app)
+    assert len(reads) == read
+    assert "held by bert" in texts(app)
+
+    monkeypatch.setattr(case_page, "utc_now", lambda: utc_now() + 2 * LEASE)
+    again(app)
+
+    assert len(reads) == read + 1
+    assert "held by bert" not in texts(app)
 
 
 @pytest.mark.parametrize("kind", ["accept", "absent", "reject", "defer"])

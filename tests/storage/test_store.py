@@ -47,6 +47,39 @@ def test_recorded_fact_is_read_back(store):
     assert run_ids(store) == ["r-0", "r-1"]
 
 
+def test_stamp_changes_with_every_write_and_with_no_read(store):
+    run_ids(store)
+    stamps = [store.stamp()]
+
+    for number in range(3):
+        record_runs(store, 1) if number != 1 else write_to_the_index_alone(store)
+        stamps.append(store.stamp())
+        run_ids(store)
+        assert store.stamp() == stamps[-1]
+
+    assert len(set(stamps)) == 4
+
+
+def write_to_the_index_alone(store):
+    with store.transaction() as transaction:
+        transaction.connection.execute("CREATE TABLE beside_the_journal (number INTEGER)")
+
+
+def test_stamp_sees_what_a_killed_writer_left_in_the_database_s_log(store):
+    before = store.stamp()
+    script = f"""
+        import os, pathlib
+        from storage.store import Store
+        with Store.open(pathlib.Path({str(store.workspace.root)!r})).transaction() as one:
+            one.connection.execute("CREATE TABLE beside_the_journal (number INTEGER)")
+            one.connection.execute("COMMIT")
+            os._exit(9)
+    """
+    assert subprocess.run([sys.executable, "-c", textwrap.dedent(script)]).returncode == 9
+
+    assert store.stamp() != before
+
+
 def test_read_inside_transaction_is_refused(store):
     with store.transaction(), pytest.raises(StorageError, match="never nest"), store.read():
         pass

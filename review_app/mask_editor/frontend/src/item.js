@@ -3,6 +3,8 @@
 import { Grid } from "./grid.js";
 import { MaskEdit } from "./mask_edit.js";
 
+const LOADED_AT_ONCE = 3;
+
 // What the reader needs to begin: {wire, document, grid, ct, base, edit, layers, restoredAt}.
 export async function openItem(wire, signal) {
   const document = await wire.document(signal);
@@ -21,13 +23,18 @@ export async function openItem(wire, signal) {
   return { wire, document, grid, ct, base, edit, layers, scribbles, restoredAt };
 }
 
-// Load the other layers one after the other; `loaded(layer)` is called for each.
+// Load the other layers, a few at once; `loaded(layer)` is called for each.
 export async function loadLayers(item, signal, loaded) {
-  for (const layer of item.layers) {
-    const path = `layer/${encodeURIComponent(layer.id)}`;
-    layer.voxels = await item.wire.mask(path, item.grid.size, signal);
-    loaded(layer);
-  }
+  const waiting = [...item.layers];
+  const inTurn = async () => {
+    while (waiting.length > 0) {
+      const layer = waiting.shift();
+      const path = `layer/${encodeURIComponent(layer.id)}`;
+      layer.voxels = await item.wire.mask(path, item.grid.size, signal);
+      loaded(layer);
+    }
+  };
+  await Promise.all(Array.from({ length: LOADED_AT_ONCE }, inTurn));
 }
 
 // How many voxels two masks differ in.
@@ -37,16 +44,31 @@ export function differing(a, b) {
   return total;
 }
 
-// For each neighbour whose overlap is a fault: how many voxels it shares with the mask.
+// For each neighbour whose overlap is a fault: how many voxels it shares with the mask, and whether
+// it is kept as it is.
 export function overlaps(item) {
   return item.layers
     .filter((layer) => layer.kind === "neighbour" && layer.exclusive && layer.voxels)
-    .map((layer) => ({ id: layer.id, name: layer.name, voxels: shared(item.edit.voxels, layer.voxels) }))
+    .map((layer) => {
+      const { id, name, kept = false } = layer;
+      layer.places ??= placesOf(layer.voxels);
+      return { id, name, kept, voxels: shared(item.edit.voxels, layer.places) };
+    })
     .filter((overlap) => overlap.voxels > 0);
 }
 
-function shared(a, b) {
+// Where a mask is set. A neighbour's never changes and fills little of the region, and what it shares
+// is counted after each stroke.
+function placesOf(voxels) {
   let total = 0;
-  for (let index = 0; index < a.length; index++) total += a[index] & b[index];
+  for (let index = 0; index < voxels.length; index++) total += voxels[index];
+  const places = new Uint32Array(total);
+  for (let index = 0, found = 0; found < total; index++) if (voxels[index]) places[found++] = index;
+  return places;
+}
+
+function shared(voxels, places) {
+  let total = 0;
+  for (let at = 0; at < places.length; at++) total += voxels[places[at]];
   return total;
 }

@@ -182,18 +182,20 @@ export class SidePanel {
   // Overlaps with neighbours whose masks exclude this one, each to be taken over when saving. They
   // stand at the lower end, in sight whatever is scrolled, so that they push no layer away.
   showOverlaps(found) {
-    const { editor } = this;
     this.overlaps.classList.toggle("hidden", found.length === 0);
     this.overlaps.replaceChildren(
       make("h3", { text: "Take when saving" }),
-      ...found.map(({ id, name, voxels }) => {
-        const input = make("input", { type: "checkbox", onchange: () => editor.setTransfer(id, input.checked) });
-        input.checked = editor.transfer.has(id);
-        const title = `Take ${voxels} shared voxels from ${name} when saving`;
-        const words = make("span", { class: "warning", text: `${voxels} from ${name}`, title });
-        return make("label", { class: "check" }, input, words);
-      }),
+      ...found.map((overlap) => (overlap.kept ? keptOverlap(overlap) : this.#overlapCheck(overlap))),
     );
+  }
+
+  #overlapCheck({ id, name, voxels }) {
+    const { editor } = this;
+    const input = make("input", { type: "checkbox", onchange: () => editor.setTransfer(id, input.checked) });
+    input.checked = editor.transfer.has(id);
+    const title = `Take ${voxels} shared voxels from ${name} when saving`;
+    const words = make("span", { class: "warning", text: `${voxels} from ${name}`, title });
+    return make("label", { class: "check" }, input, words);
   }
 
   update() {
@@ -204,6 +206,12 @@ export class SidePanel {
     const left = this.editor.judging.disputedLeft;
     this.next.firstChild.textContent = left > 0 ? `Next disputed (${left})` : "Next item";
   }
+}
+
+// A neighbour that waits for a blind look gives nothing up.
+function keptOverlap({ name, voxels }) {
+  const title = `${name} waits for a blind look as it is: ${voxels} shared voxels stay with it too`;
+  return make("div", { class: "check warning", text: `${voxels} stay with ${name} too`, title });
 }
 
 function legend(layer) {
