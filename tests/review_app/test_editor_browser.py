@@ -197,6 +197,34 @@ def test_a_verdict_beside_the_editor_asks_about_strokes_that_are_not_saved(make_
         assert judged(store, case_id) == ["defer"]
 
 
+def test_a_button_beside_the_editor_waits_for_the_strokes_before_it(make_annotated, page):
+    """A stroke is sent two seconds after it; the button is pressed at once."""
+    made = make_annotated()
+    case_id, store = made.case_ids[0], made.store
+    slow = SETTINGS | {"ATLASLOOP_REVIEW__AUTOSAVE_S": "10"}
+    with ReviewServer(store.workspace.root, settings=slow) as server:
+        open_editor(page, server, case_id)
+        # So wide that the mask touches the border of its region, which is asked about.
+        for _ in range(12):
+            page.keyboard.press("]")
+        paint(page)
+        save(page)
+        record_it = page.get_by_role("button", name="Record the correction")
+        record_it.wait_for()
+        settled(page)
+
+        page.keyboard.press("ArrowUp")
+        page.mouse.down()
+        page.mouse.up()
+        record_it.click()
+
+        page.get_by_text("voxels of yours").wait_for()
+        assert judged(store, case_id) == []
+        page.get_by_role("button", name="Record, drop my drawing").click()
+        page.get_by_text("Liver corrected.").wait_for()
+        assert judged(store, case_id) == ["correct"]
+
+
 def judged(store, case_id):
     """The verdicts on a case, in order."""
     lines = [json.loads(line) for line in store.journal.path.read_text().splitlines()]

@@ -75,7 +75,10 @@ export class Editor {
       const target = event.composedPath()[0];
       if (event.detail > 0 && target.closest?.(CLICKED)) this.focus();
     });
-    this.stopWatching = watchLeaving(() => this.item && { item: this.item, keeper: this.keeper });
+    this.stopWatching = watchLeaving(
+      this.root,
+      () => this.item && { item: this.item, keeper: this.keeper },
+    );
   }
 
   #pointerActs() {

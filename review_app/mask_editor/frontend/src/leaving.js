@@ -1,12 +1,15 @@
-// The page is hidden, closed or left: the draft goes out first, or as well as it can.
+// The page is hidden, closed or left, or a button beside the editor is pressed: the draft goes out
+// first, or as well as it can.
 
 import { gzipNow } from "./gzip.js";
 
 // Browsers send at most 64 KiB after a page is gone.
 const LAST_BYTES = 60_000;
+const LONGEST_WAIT_MS = 3000;
 
-// Watch the page; `current()` returns {keeper, item} or null. Returns a function that stops it.
-export function watchLeaving(current) {
+// Watch the page round the editor's `root`; `current()` returns {keeper, item} or null. Returns a
+// function that stops it.
+export function watchLeaving(root, current) {
   const behind = () => {
     const now = current();
     return now?.keeper.behind ? now : null;
@@ -18,13 +21,38 @@ export function watchLeaving(current) {
   const unload = (event) => {
     if (behind()) event.preventDefault();
   };
+  const pressed = pressesAfter(root, () => behind()?.keeper);
+  window.addEventListener("click", pressed, { capture: true });
   document.addEventListener("visibilitychange", hidden);
   window.addEventListener("pagehide", gone);
   window.addEventListener("beforeunload", unload);
   return () => {
+    window.removeEventListener("click", pressed, { capture: true });
     document.removeEventListener("visibilitychange", hidden);
     window.removeEventListener("pagehide", gone);
     window.removeEventListener("beforeunload", unload);
+  };
+}
+
+// Holds the press of a button beside the editor back until the strokes before it are at the server:
+// what the button does there must know of them. Without a connection it goes through all the same.
+function pressesAfter(root, keeperBehind) {
+  let waits = false;
+  return (event) => {
+    const path = event.composedPath();
+    const button = path.find((each) => each.tagName === "BUTTON");
+    if (!event.isTrusted || !button || path.includes(root)) return;
+    const keeper = keeperBehind();
+    if (!keeper && !waits) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    if (waits) return;
+    waits = true;
+    const late = new Promise((done) => setTimeout(done, LONGEST_WAIT_MS));
+    void Promise.race([keeper.flush(), late]).then(() => {
+      waits = false;
+      button.click();
+    });
   };
 }
 
