@@ -33,11 +33,13 @@ def keep_draft(entry: OpenDocument, mask: Mask) -> dict[str, object]:
     """
     document, now = entry.document, utc_now()
     edited = _with_other_parts(document, mask)
-    if np.array_equal(part_in(document.base_mask(), edited.box_ras), edited.mask_ras):
-        # Everything was undone: nothing is left that could come too late.
-        _drafts(document).clear(document.draft_key)
+    drafts, key = _drafts(document), document.draft_key
+    is_undone = np.array_equal(part_in(document.base_mask(), edited.box_ras), edited.mask_ras)
+    if is_undone and not drafts.has_candidate(key):
+        # Nothing is left that could come too late, and nothing was saved that it takes back.
+        drafts.clear(key)
     else:
-        _drafts(document).put(document.draft_key, edited, now=now)
+        drafts.put(key, edited, now=now)
     _renew(entry, now)
     return {"saved_at": f"{now.isoformat()}Z"}
 

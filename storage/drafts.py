@@ -112,6 +112,10 @@ class Drafts:
         """
         return _read(self._candidate_path(key, receipt), key)
 
+    def has_candidate(self, key: DraftKey) -> bool:
+        """Whether something was saved and is no correction yet."""
+        return any(self._folder(key.reader).glob(f"{key.stem}.*.candidate"))
+
     def of_item(self, *, reader: str, case_id: str, structure: str) -> list[Draft]:
         """Return a reader's drafts of one item, from whatever version, the newest first.
 

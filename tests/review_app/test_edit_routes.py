@@ -65,7 +65,7 @@ def test_a_document_says_what_the_page_needs(made, open_document):
     ]  # fmt: skip
     assert facts["layers"][3] == {
         "id": "neighbour-stomach", "kind": "neighbour", "name": "Stomach",
-        "rgb": facts["layers"][3]["rgb"], "exclusive": True,
+        "rgb": facts["layers"][3]["rgb"], "exclusive": True, "kept": False,
     }  # fmt: skip
     assert facts["disputed"][0] == facts["start_voxel"]
     assert facts["body"]["box"] == [0, 0, 1, 1]

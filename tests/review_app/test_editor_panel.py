@@ -214,6 +214,22 @@ def test_strokes_drawn_after_a_save_are_asked_about_before_it_is_recorded(made, 
     assert "would drop 1 voxel of yours" in texts(app)
 
 
+def test_taking_all_back_after_a_save_is_asked_about_before_it_is_recorded(made, page):
+    app = edit(made, page)
+    inside = tuple(slice(*extent) for extent in page.browser.document.region_ras)
+    _, before = base(made)
+    overlapping = ndimage.binary_dilation(before, iterations=4)
+    page.save(overlapping[inside])
+    again(app)
+    page.browser.put("draft", before[inside])
+
+    press(app, f"record-{made.case_ids[0]}-liver")
+
+    assert verdicts(made) == []
+    taken_back = (overlapping != before)[inside].sum()
+    assert f"would drop {taken_back:,} voxels of yours" in texts(app)
+
+
 def test_a_save_that_is_not_recorded_yet_is_not_dropped_by_a_verdict(made, page):
     app = edit(made, page)
     inside = tuple(slice(*extent) for extent in page.browser.document.region_ras)
