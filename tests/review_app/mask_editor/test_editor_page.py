@@ -353,6 +353,113 @@ def picture(page):
     return np.asarray(Image.open(io.BytesIO(shot)).convert("L"))
 
 
+@pytest.fixture
+def pointer(page):
+    """Sends pens and fingers, which Playwright has no words for."""
+    session = page.context.new_cdp_session(page)
+
+    def press(device, points):
+        if device == "finger":
+            for kind, at in [
+                ("Start", points[0]),
+                *(("Move", at) for at in points[1:]),
+                ("End", ()),
+            ]:
+                touches = [{"x": at[0], "y": at[1]}] if at else []
+                session.send(
+                    "Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": touches}
+                )
+            return
+        steps = [("mousePressed", points[0]), *(("mouseMoved", at) for at in points[1:])]
+        for kind, (x, y) in [*steps, ("mouseReleased", points[-1])]:
+            place = {"x": x, "y": y, "button": "left", "buttons": int(kind != "mouseReleased")}
+            session.send(
+                "Input.dispatchMouseEvent",
+                {"type": kind, "clickCount": 1, "pointerType": "pen", **place},
+            )
+
+    yield press
+    session.detach()
+
+
+@pytest.mark.parametrize("device", ["pen", "finger"])
+def test_a_pen_and_a_finger_paint_as_the_mouse_does(page, document, pointer, device):
+    start, end = (8, 9, 16), (14, 9, 16)
+    page.evaluate(
+        """() => { window.devices = new Set();
+          window.editorRoot().querySelector('.stage').addEventListener(
+            'pointerdown', (event) => window.devices.add(event.pointerType), { once: true }); }"""
+    )
+    page.keyboard.press("[")
+    paint(page, document, start, end)
+    by_mouse = saved_after(page, document)
+    page.keyboard.press("Control+z")
+    page.evaluate("() => { window.devices.clear(); }")
+    page.evaluate(
+        """() => window.editorRoot().querySelector('.stage').addEventListener(
+          'pointerdown', (event) => window.devices.add(event.pointerType), { once: true })"""
+    )
+
+    middle = [((1 - t) * start[0] + t * end[0], 9, 16) for t in (0.25, 0.5, 0.75)]
+    pointer(device, [screen(page, document, voxel) for voxel in (start, *middle, end)])
+    found = saved_after(page, document)
+
+    assert page.evaluate("[...window.devices]") == [{"pen": "pen", "finger": "touch"}[device]]
+    assert (by_mouse != document.mask).sum() > 20
+    np.testing.assert_array_equal(found, by_mouse)
+
+
+def test_the_eraser_end_of_a_pen_erases(page, document):
+    """No tool sends it, so its events are made in the page."""
+    page.keyboard.press("[")
+    x, y = screen(page, document, (24, 20, 16))
+    page.evaluate(
+        """([x, y]) => {
+          const stage = window.editorRoot().querySelector('.stage');
+          stage.setPointerCapture = () => {};
+          const send = (kind, buttons) => stage.dispatchEvent(new PointerEvent(kind, {
+            bubbles: true, composed: true, cancelable: true, pointerId: 7, pointerType: 'pen',
+            clientX: x, clientY: y, button: 5, buttons }));
+          send('pointerdown', 32); send('pointerup', 0);
+          delete stage.setPointerCapture;
+        }""",
+        [x, y],
+    )
+    found = saved_after(page, document)
+
+    erased = disc((48, 40, 32), (24, 20, 16), 2.5, document.spacing_mm)
+    assert document.mask[erased].all()
+    np.testing.assert_array_equal(found.astype(bool), document.mask.astype(bool) & ~erased)
+
+
+def test_tab_goes_through_the_controls_in_the_order_in_which_they_stand(page):
+    """Nothing is left out, gone to twice or a trap, and each part begins where its eye expects."""
+    parts, total = page.evaluate(
+        """() => {
+          const found = [...window.editorRoot().querySelectorAll(
+            'button, input, select, summary, [tabindex="0"]'
+          )].filter((each) => !each.disabled && each.tabIndex >= 0 && each.checkVisibility());
+          found.forEach((each, number) => { each.dataset.order = number; });
+          found[0].focus();
+          const parts = [...window.editorRoot().children];
+          return [found.map((each) => parts.findIndex((part) => part.contains(each))), found.length];
+        }"""
+    )
+    gone = []
+    for _ in range(total):
+        gone.append(
+            page.evaluate(
+                """() => { const each = window.editorRoot().getRootNode().activeElement;
+                  return each.dataset.order ? Number(each.dataset.order) : each.outerHTML.slice(0, 99); }"""
+            )
+        )
+        page.keyboard.press("Tab")
+
+    assert total > 20
+    assert gone == list(range(total))
+    assert parts == sorted(parts)
+
+
 def test_every_control_has_a_name_and_the_keys_are_shown(page):
     nameless = page.evaluate(
         """() => [...window.editorRoot().querySelectorAll('button, input, select, [tabindex]')]
