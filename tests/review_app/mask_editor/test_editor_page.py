@@ -442,7 +442,9 @@ def test_tab_goes_through_the_controls_in_the_order_in_which_they_stand(page):
           found.forEach((each, number) => { each.dataset.order = number; });
           found[0].focus();
           const parts = [...window.editorRoot().children];
-          return [found.map((each) => parts.findIndex((part) => part.contains(each))), found.length];
+          return [
+            found.map((each) => parts.findIndex((part) => part.contains(each))), found.length,
+          ];
         }"""
     )
     gone = []
@@ -450,7 +452,8 @@ def test_tab_goes_through_the_controls_in_the_order_in_which_they_stand(page):
         gone.append(
             page.evaluate(
                 """() => { const each = window.editorRoot().getRootNode().activeElement;
-                  return each.dataset.order ? Number(each.dataset.order) : each.outerHTML.slice(0, 99); }"""
+                  const { order } = each.dataset;
+                  return order ? Number(order) : each.outerHTML.slice(0, 99); }"""
             )
         )
         page.keyboard.press("Tab")
