@@ -23,7 +23,7 @@ from storage.shared_readings import shared_readings
 
 _MOST_SHARED = 200
 _AGREEMENT = "reader-agreement"
-_DONE = {"judged": "#2e8ab8", "left": "#c9d3da"}
+_DONE = ("judged", "left")
 
 
 def show_dashboard(here: Desk) -> None:
@@ -103,7 +103,7 @@ def _structures(figures: DeskFigures) -> None:
                 "color": {
                     "field": "done",
                     "type": "nominal",
-                    "scale": {"domain": list(_DONE), "range": list(_DONE.values())},
+                    "scale": {"domain": list(_DONE), "range": _bars()},
                     "legend": {"title": None, "orient": "top"} | _ink(),
                 },
                 "order": {"field": "done"},
@@ -167,8 +167,17 @@ def _readers(figures: DeskFigures) -> None:
 
 def _ink() -> dict[str, str]:
     """Return the colours of a chart's words: Streamlit's own grey is under a contrast of 4.5."""
-    ink = "#a3a8b4" if st.context.theme.type == "dark" else "#5f6570"
+    ink = "#a3a8b4" if _is_dark() else "#5f6570"
     return {"labelColor": ink, "titleColor": ink}
+
+
+def _bars() -> list[str]:
+    """Return the colours of what is judged and what is left, which is the paler on either theme."""
+    return ["#2e8ab8", "#4d5860" if _is_dark() else "#c9d3da"]
+
+
+def _is_dark() -> bool:
+    return st.context.theme.type == "dark"
 
 
 def _last_days(today: date) -> list[str]:

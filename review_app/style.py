@@ -35,9 +35,13 @@ p.soft { margin: 0; }
 p.soft + p.why { margin-top: .5rem; }
 /* Names of keys in buttons are read, too: Streamlit draws them at a contrast under 3. */
 .stButton button:not(:disabled) kbd { opacity: 1; color: inherit; }
-/* What is chosen stands at 4.47 in Streamlit's red on its own pink. */
+/* What is chosen stands at 4.47 in Streamlit's red on its own pink, and in the dark at 3.61. */
 @media (prefers-color-scheme: light) {
   button[data-selected="true"], button[data-selected="true"] p { color: #b32d3d !important; }
+}
+@media (prefers-color-scheme: dark) {
+  button[data-selected="true"], button[data-selected="true"] p,
+  [data-testid="stSliderThumbValue"] p { color: #ff8a94 !important; }
 }
 .links a { margin-right: 1rem; font-size: .9rem; }
 .figures td { font-size: .9rem; padding: .1rem 1rem .1rem 0; border: 0; }

@@ -255,7 +255,10 @@ def with_claims(case: ReviewCase, held_until: Mapping[str, datetime], *, reader:
         else item
         for item in case.items
     )
-    return replace(case, items=items, held_until={**case.held_until, **held_until})
+    held_until = {**case.held_until, **held_until}
+    known = [] if case.good_until is None else [case.good_until]
+    good_until = min([*known, *held_until.values()], default=None)
+    return replace(case, items=items, held_until=held_until, good_until=good_until)
 
 
 def needs_renewal(case: ReviewCase, *, now: datetime, lease: timedelta) -> list[str]:

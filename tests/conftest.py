@@ -318,7 +318,7 @@ class Readings:
         return give_verdict(self.made.store, verdict, now=self._now)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_readings() -> Callable[[AnnotatedWorkspace], Readings]:
     """A maker of ``Readings`` in a workspace."""
     return Readings
