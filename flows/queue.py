@@ -36,12 +36,14 @@ class ShownQueue:
         possibly_missed: Structures that it does not see, but a member does or nearly does.
         sizes: Entries of each kind in the whole queue.
         ranked_at: When the queue was ranked, UTC.
+        policy: What it was ranked by; empty of an older one.
     """
 
     present: tuple[QueuedPrediction, ...]
     possibly_missed: tuple[QueuedPrediction, ...]
     sizes: dict[str, int]
     ranked_at: datetime | None
+    policy: str
 
 
 def show_queue(
@@ -79,6 +81,7 @@ def show_queue(
             possibly_missed=possibly_missed,
             sizes=queue_size(connection),
             ranked_at=ranked,
+            policy=ranked_how(connection).get("policy", ""),
         )
 
 

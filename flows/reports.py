@@ -93,7 +93,8 @@ def print_retraining(summary: RetrainSummary) -> None:
 
 def print_queue(shown: ShownQueue) -> None:
     """Print the head of both queues."""
-    columns = ["#", "case", "structure", "score", "DSC", "min", "why"]
+    ranked = "gain" if shown.policy == "expected_gain" else "score"
+    columns = ["#", "case", "structure", ranked, "DSC", "min", "why"]
     for kind, title, entries in (
         ("present", "To look at", shown.present),
         ("possibly_missed", "Possibly missed", shown.possibly_missed),

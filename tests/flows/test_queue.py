@@ -69,6 +69,19 @@ def test_no_form_of_the_queue_tells_of_what_is_to_be_judged_blind_or_unaided(mad
     assert pictures == ((4, 2) if page.exists() else (0, 0))
 
 
+@pytest.mark.parametrize(("policy", "column"), [("expected_gain", "gain"), ("entropy", "score")])
+def test_the_number_is_called_what_it_was_ranked_by(made, policy, column):
+    entries = [one.entry for one in show_queue(made.store, limit=9).present]
+    write_queue(made.store, entries, committee_id=made.committee_id, policy=policy)
+
+    result = CliRunner(env={"COLUMNS": "300"}).invoke(
+        app, ["queue", "-w", str(made.store.workspace.root)]
+    )
+
+    named = {"gain", "score"} & set(result.stdout.replace("┃", " ").split())
+    assert named == {column}
+
+
 def test_places_are_counted_without_a_gap(made):
     give(made)
 
