@@ -25,8 +25,9 @@ from benchmarks.machine import describe
 from benchmarks.synthetic_index import fill_index
 from configs.taxonomy import load_taxonomy
 from flows.init import init
+from review_app.queue_lines import case_blocks, progress
 from review_app.slice_picture import Contour, MaskCrop, SliceView, slice_png
-from review_app.view_models import case_blocks, progress, structure_lines
+from review_app.view_models import structure_lines
 from storage.grid import Grid
 from storage.open_readings import open_readings
 from storage.review_case import read_case

@@ -8,6 +8,7 @@ import streamlit as st
 
 from configs.errors import AtlasLoopError
 from configs.taxonomy import load_taxonomy
+from review_app.item_words import VERDICT_WORDS
 from review_app.protocol_panel import shown_protocol
 from review_app.session import (
     Answer,
@@ -21,7 +22,7 @@ from review_app.session import (
     utc_now,
 )
 from review_app.unsaved_strokes import unsaved_voxels
-from review_app.view_models import VERDICT_WORDS, StructureLine, needs_renewal, next_line
+from review_app.view_models import StructureLine, needs_renewal, next_line
 from storage.claims import claim_items, release_claims
 from storage.drafts import Drafts
 from storage.review_case import ReviewCase

@@ -18,6 +18,7 @@ from review_app.correction_panel import show_correction
 from review_app.edit_conflict import show_conflict, stale_draft
 from review_app.editor_panel import has_editor, is_built, is_editing, show_editor, show_pending
 from review_app.findings_panel import show_findings
+from review_app.item_words import until_words
 from review_app.protocol_panel import show_protocol
 from review_app.session import Answer, Desk, Display, KeptCase, go_to, seat, tags_key, utc_now
 from review_app.style import swatch, swatches
@@ -29,7 +30,6 @@ from review_app.view_models import (
     next_line,
     structure_lines,
     to_claim,
-    until_words,
     with_claims,
 )
 from review_app.viewer import show_slices

@@ -7,9 +7,9 @@ import html
 import streamlit as st
 
 from configs.taxonomy import Taxonomy, load_taxonomy
+from review_app.item_words import VERDICT_WORDS
 from review_app.session import Desk, go_to
 from review_app.style import swatch
-from review_app.view_models import VERDICT_WORDS
 from storage.approvals import Submission, Waiting
 from storage.desk_work import DeskWork
 

@@ -8,7 +8,8 @@ from typing import cast
 import streamlit as st
 
 from configs.taxonomy import load_taxonomy
-from review_app.view_models import KIND_WORDS, STATUS_WORDS, filtered_structures, rank_words
+from review_app.item_words import STATUS_WORDS
+from review_app.queue_lines import KIND_WORDS, filtered_structures, rank_words
 from storage.review_queue import STATUSES, QueueFilter, Status
 
 _WAITING: tuple[Status, ...] = ("open", "mine", "deferred")

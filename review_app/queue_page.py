@@ -12,9 +12,9 @@ from review_app.desk_panel import approvals_before, show_desk
 from review_app.editor_panel import is_built
 from review_app.prefetch import prefetch_after
 from review_app.queue_filters import know_datasets, know_ranking, show_filters
+from review_app.queue_lines import CaseBlock, QueueLine, case_blocks, progress, rank_words
 from review_app.session import Desk, go_to, utc_now
 from review_app.style import swatch
-from review_app.view_models import CaseBlock, QueueLine, case_blocks, progress, rank_words
 from storage.desk_work import desk_work
 from storage.review_queue import QueuePage, queue_page
 

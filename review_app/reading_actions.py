@@ -8,6 +8,7 @@ import streamlit as st
 
 from configs.errors import AtlasLoopError, UsageError
 from configs.taxonomy import load_taxonomy
+from review_app.item_words import VERDICT_WORDS
 from review_app.protocol_panel import shown_protocol
 from review_app.session import (
     Answer,
@@ -19,7 +20,6 @@ from review_app.session import (
     utc_now,
 )
 from review_app.unsaved_strokes import unsaved_reading
-from review_app.view_models import VERDICT_WORDS
 from storage.case_image import open_case
 from storage.corrections import put_mask
 from storage.drafts import Drafts

@@ -1,4 +1,4 @@
-"""What the pages say, worked out without Streamlit: states, words, regions, times, verdicts."""
+"""What the case page says, worked out without Streamlit: lines, states, regions, times."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from configs.taxonomy import Structure, Taxonomy
+from review_app.item_words import (
+    UNTOLD,
+    VERDICT_WORDS,
+    decided_words,
+    judged_words,
+    state_words,
+)
 from storage.findings import StoredFinding
 from storage.review_case import JudgedVerdict, ReviewCase
-from storage.review_queue import QueuedCase, QueuePage, ReviewItem, Status
+from storage.review_queue import ReviewItem, Status
 from storage.verdicts import TAGS
 
 Plane = Literal["axial", "coronal", "sagittal"]
@@ -27,80 +34,8 @@ WINDOWS_HU: Mapping[str, tuple[float, float]] = {
 }
 """Lower and upper end of each window preset."""
 
-STATUS_WORDS: Mapping[Status, str] = {
-    "open": "open",
-    "mine": "open here",
-    "held": "held",
-    "deferred": "deferred",
-    "done": "done",
-}
-
-VERDICT_WORDS = {
-    "accept": "accepted",
-    "correct": "corrected",
-    "absent": "absent",
-    "reject": "rejected",
-    "defer": "deferred",
-}
 
 TAG_WORDS: Mapping[str, str] = {tag: tag.replace("_", " ") for tag in TAGS}
-
-KIND_WORDS = {"present": "drawn", "possibly_missed": "possibly missed"}
-
-UNTOLD = "not told before your verdict"
-
-_SURELY_THERE = 0.9
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the queue is.
-
-    Attributes:
-        share: Judged items over all items, 0 to 1.
-        words: The same in words.
-    """
-
-    share: float
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class QueueLine:
-    """One row of the queue page.
-
-    Attributes:
-        dsc: Predicted DSC and its interval, in words.
-        minutes: Predicted minutes.
-
-    It has no rank: a rank that is missing between two others would tell which one a blind item has.
-    """
-
-    case_id: str
-    structure: str
-    display: str
-    rgb: tuple[int, int, int]
-    kind: str
-    risk: str
-    dsc: str
-    minutes: str
-    reason: str
-    status: str
-    can_open: bool
-
-
-@dataclass(frozen=True, slots=True)
-class CaseBlock:
-    """One CT of the queue page with its rows.
-
-    Attributes:
-        summary: How many items, the worst score, where the CT is from.
-        lines: Worst first.
-    """
-
-    case_id: str
-    summary: str
-    lines: tuple[QueueLine, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,53 +91,6 @@ class ActivityClock:
     def resumed(self, now: datetime) -> ActivityClock:
         """Return the clock when the reader comes back to the item; the time between is none."""
         return replace(self, last=now)
-
-
-def progress(page: QueuePage) -> Progress:
-    """Return how many items of the queue are judged, held and open."""
-    counts = page.counts
-    total = sum(counts.values())
-    if total == 0:
-        return Progress(0.0, "The queue is empty.")
-    parts = [f"{counts['done']} of {total} judged", f"{counts['open'] + counts['mine']} open"]
-    if counts["held"]:
-        parts.append(f"{counts['held']} held by others")
-    if counts["deferred"]:
-        parts.append(f"{counts['deferred']} deferred by you")
-    return Progress(counts["done"] / total, ", ".join(parts))
-
-
-def filtered_structures(
-    taxonomy: Taxonomy, structures: Sequence[str], groups: Sequence[str]
-) -> tuple[str, ...] | None:
-    """Return the structures that both filters leave; None where neither was set."""
-    if not structures and not groups:
-        return None
-    return tuple(
-        one.name
-        for one in taxonomy.structures
-        if (not structures or one.name in structures) and (not groups or one.group in groups)
-    )
-
-
-def case_blocks(page: QueuePage, taxonomy: Taxonomy) -> list[CaseBlock]:
-    """Return the CTs of the queue page, each with its rows."""
-    return [
-        CaseBlock(
-            case.case_id,
-            _summary(case, rank_words(page.policy)[0].lower()),
-            tuple(_queue_line(item, taxonomy[item.structure]) for item in case.items),
-        )
-        for case in page.cases
-    ]
-
-
-def rank_words(policy: str) -> tuple[str, str]:
-    """Return what the number is called that the queue was ranked by, and what it means."""
-    if policy == "expected_gain":
-        return "Gain", "DSC that a review is expected to add; most per minute of work comes first"
-    by = policy.replace("_", " ") or "what the models' scores say"
-    return "Score", f"Ranked by {by}, from 0 to 1"
 
 
 def structure_lines(case: ReviewCase, taxonomy: Taxonomy) -> list[StructureLine]:
@@ -329,48 +217,14 @@ def approval_words(given: JudgedVerdict, *, may_approve: bool) -> str:
     return f"{said}, waits for a second reader."
 
 
-def _queue_line(item: ReviewItem, structure: Structure) -> QueueLine:
-    return QueueLine(
-        case_id=item.case_id,
-        structure=item.structure,
-        display=structure.display,
-        rgb=structure.rgb,
-        kind=KIND_WORDS.get(item.kind, item.kind),
-        risk="-" if item.risk is None else f"{item.risk:.2f}",
-        dsc=_dsc_words(item),
-        minutes="-" if item.minutes is None else f"{item.minutes:.1f}",
-        reason=UNTOLD if item.is_blind else item.reason,
-        status=_state(
-            item.status,
-            item.holder,
-            _judged(item.verdict, item.verdict_by, _decided("returned", item.returned_by)),
-        )
-        + until_words(item.held_until if item.status in ("mine", "held") else None),
-        can_open=item.status != "held",
-    )
-
-
-def _dsc_words(item: ReviewItem) -> str:
-    """Return "0.71 (0.55 to 0.83)", or "about 0.71" where nothing vouches for the number.
-
-    Both hold if the structure is there; where that is not sure, it is said.
-    """
-    there = item.presence is not None and item.presence < _SURELY_THERE
-    doubt = f"there: {item.presence:.0%}" if there else ""
-    if item.predicted_dsc is None:
-        return doubt or "-"
-    words = f"about {item.predicted_dsc:.2f}"
-    if item.dsc_low is not None and item.dsc_high is not None:
-        words = f"{item.predicted_dsc:.2f} ({item.dsc_low:.2f} to {item.dsc_high:.2f})"
-    return f"{words}, {doubt}" if doubt else words
-
-
 def _structure_line(
     case: ReviewCase, structure: Structure, item: ReviewItem | None
 ) -> StructureLine:
     name = structure.name
     given = case.verdicts.get(name)
-    state = _state(item.status if item else None, item.holder if item else None, _last(item, given))
+    state = state_words(
+        item.status if item else None, item.holder if item else None, _last(item, given)
+    )
     return StructureLine(
         structure=name,
         display=structure.display,
@@ -389,50 +243,18 @@ def _last(item: ReviewItem | None, given: JudgedVerdict | None) -> str:
     """Return the last verdict in words; the item knows of this reader's own checks, too."""
     told = None if item is None else (item.verdict, item.verdict_by)
     if given is not None and told in (None, (given.verdict, given.reader)):
-        return _judged(given.verdict, given.reader, _decided(given.state, given.decided_by))
+        return judged_words(
+            given.verdict, given.reader, decided_words(given.state, given.decided_by)
+        )
     if item is None:
         return ""
-    return _judged(item.verdict, item.verdict_by, _decided("returned", item.returned_by))
-
-
-def _judged(verdict: str | None, reader: str | None, decided: str) -> str:
-    return f"{VERDICT_WORDS.get(verdict, verdict)} by {reader}{decided}" if verdict else ""
-
-
-def _decided(outcome: str, reviewer: str | None) -> str:
-    return f", {outcome} by {reviewer}" if reviewer else ""
+    return judged_words(item.verdict, item.verdict_by, decided_words("returned", item.returned_by))
 
 
 def _reason(item: ReviewItem | None) -> str:
     if item is None:
         return ""
     return UNTOLD if item.is_blind else item.reason
-
-
-def until_words(held_until: datetime | None) -> str:
-    """Return until when a claim holds, to stand behind a state; empty without a claim."""
-    return "" if held_until is None else f" until {held_until:%H:%M} UTC"
-
-
-def _summary(case: QueuedCase, ranked_by: str) -> str:
-    count = len(case.items)
-    parts = [f"{count} structure{'s' if count > 1 else ''}"]
-    risks = [item.risk for item in case.items if item.risk is not None]
-    if risks:
-        parts.append(f"highest {ranked_by} {max(risks):.2f}")
-    if case.datasets:
-        parts.append(f"from {', '.join(case.datasets)}")
-    return ", ".join(parts)
-
-
-def _state(status: Status | None, holder: str | None, judged: str) -> str:
-    if status == "held":
-        return f"held by {holder}"
-    if status == "done" or (status is None and judged):
-        return judged
-    if status is None:
-        return "not queued"
-    return f"{STATUS_WORDS[status]}, {judged}" if judged else STATUS_WORDS[status]
 
 
 def _is_free(item: ReviewItem) -> bool:

@@ -4,17 +4,14 @@ from datetime import datetime, timedelta
 import pytest
 
 from configs.taxonomy import load_taxonomy
+from review_app.queue_lines import case_blocks, filtered_structures, progress, rank_words
 from review_app.view_models import (
     ActivityClock,
     approval_words,
-    case_blocks,
     exclusive_neighbours,
-    filtered_structures,
     held_words,
     needs_renewal,
     next_line,
-    progress,
-    rank_words,
     region_box,
     structure_lines,
     to_claim,
