@@ -18,7 +18,7 @@ from review_app.correction_panel import show_correction
 from review_app.edit_conflict import show_conflict, stale_draft
 from review_app.editor_panel import has_editor, is_built, is_editing, show_editor, show_pending
 from review_app.findings_panel import show_findings
-from review_app.item_words import until_words
+from review_app.item_words import counted_voxels, until_words
 from review_app.protocol_panel import show_protocol
 from review_app.session import Answer, Desk, Display, KeptCase, go_to, seat, tags_key, utc_now
 from review_app.style import swatch, swatches
@@ -323,7 +323,7 @@ def _history(case: ReviewCase, line: StructureLine) -> None:
         if not versions:
             st.html('<p class="soft">Only the committee\'s mask so far.</p>')
         for one in reversed(versions):
-            what = "absent" if one.mask.object is None else f"{one.mask.voxels:,} voxels"
+            what = "absent" if one.mask.object is None else counted_voxels(one.mask.voxels)
             linked = ", with a neighbour's correction" if one.linked else ""
             st.html(
                 f'<p class="soft"><code>{html.escape(one.version_id)}</code> {what}, '

@@ -19,6 +19,7 @@ from review_app.case_actions import give
 from review_app.case_images import ct_of
 from review_app.case_scene import region_of
 from review_app.downloads import GRANTS
+from review_app.item_words import changed_voxels
 from review_app.overlap_panel import chosen_transfer, voxel_volume_ml
 from review_app.session import Answer, CheckedUpload, Desk, Display, seat
 from review_app.view_models import Box, StructureLine, exclusive_neighbours
@@ -73,7 +74,7 @@ def offer_correction(
     """Say what a correction changes, let the reader settle overlaps, and record it when told to."""
     voxel_ml = voxel_volume_ml(case)
     st.html(
-        f'<p class="why">{correction.voxels_changed:,} voxels change '
+        f'<p class="why">{changed_voxels(correction.voxels_changed)} '
         f"({correction.voxels_changed * voxel_ml:.2f} mL); "
         f"{correction.encoded.voxels * voxel_ml:.1f} mL afterwards.</p>"
     )

@@ -7,7 +7,7 @@ import html
 import streamlit as st
 
 from configs.taxonomy import Taxonomy, load_taxonomy
-from review_app.item_words import VERDICT_WORDS
+from review_app.item_words import VERDICT_WORDS, counted_voxels
 from review_app.session import Desk, go_to
 from review_app.style import swatch
 from storage.approvals import Submission, Waiting
@@ -106,7 +106,7 @@ def _turn(offset: int) -> None:
 
 
 def _said(item: Submission) -> str:
-    changed = f", {item.voxels_changed:,} voxels" if item.voxels_changed else ""
+    changed = f", {counted_voxels(item.voxels_changed)}" if item.voxels_changed else ""
     tags = f" ({', '.join(tag.replace('_', ' ') for tag in item.tags)})" if item.tags else ""
     words = VERDICT_WORDS.get(item.verdict, item.verdict)
     return f"{words} by {item.reader}{changed}{tags}, {item.given_at:%Y-%m-%d %H:%M} UTC"

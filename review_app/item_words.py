@@ -56,3 +56,13 @@ def state_words(status: Status | None, holder: str | None, judged: str) -> str:
     if status is None:
         return "not queued"
     return f"{STATUS_WORDS[status]}, {judged}" if judged else STATUS_WORDS[status]
+
+
+def counted_voxels(count: int) -> str:
+    """Return "1 voxel" or "1,200 voxels"."""
+    return f"{count:,} voxel{'' if count == 1 else 's'}"
+
+
+def changed_voxels(count: int) -> str:
+    """Return "1 voxel changes" or "1,200 voxels change"."""
+    return f"{counted_voxels(count)} change{'s' if count == 1 else ''}"

@@ -9,6 +9,7 @@ import streamlit as st
 
 from configs.errors import AtlasLoopError, ConflictError
 from configs.taxonomy import Structure
+from review_app.item_words import changed_voxels
 from review_app.overlap_panel import chosen_transfer, voxel_volume_ml
 from review_app.session import Desk, go_to, note_error, note_success, seat, utc_now
 from review_app.version_choices import VersionChoice
@@ -68,7 +69,7 @@ def _offer(
     words = (
         f"{structure.display} becomes absent."
         if correction is None
-        else f"{correction.voxels_changed:,} voxels change "
+        else f"{changed_voxels(correction.voxels_changed)} "
         f"({correction.voxels_changed * voxel_ml:.2f} mL)."
     )
     st.html(f'<p class="why">{html.escape(words)} It becomes a new version; none is lost.</p>')

@@ -10,6 +10,7 @@ import streamlit as st
 
 from configs.errors import AtlasLoopError
 from review_app.case_actions import give
+from review_app.item_words import counted_voxels
 from review_app.session import Desk, UnsavedStrokes, note_error, seat
 from review_app.unsaved_strokes import unsaved_voxels
 from review_app.view_models import StructureLine
@@ -51,8 +52,8 @@ def _question(display: str, verdict: str, voxels: int | None) -> str:
     if voxels is None:
         return f"Your drawing of {display} could not be read. No verdict was written."
     return (
-        f"You drew in {display} and did not save it: “{verdict}” would drop {voxels:,} "
-        f"voxel{'' if voxels == 1 else 's'} of yours. No verdict was written."
+        f"You drew in {display} and did not save it: “{verdict}” would drop "
+        f"{counted_voxels(voxels)} of yours. No verdict was written."
     )
 
 

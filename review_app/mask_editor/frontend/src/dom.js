@@ -43,3 +43,7 @@ export function square(rgb) {
 export function grouped(number) {
   return String(number).replace(/\B(?=(\d{3})+$)/g, "\u202f");
 }
+
+export function voxelCount(number) {
+  return `${grouped(number)} voxel${number === 1 ? "" : "s"}`;
+}

@@ -1,6 +1,7 @@
 // Drawing on the mask by pointer or keyboard, and what follows each step.
 
 import { betweenSlices } from "./between_slices.js";
+import { voxelCount } from "./dom.js";
 import { overlaps } from "./item.js";
 import { reachedSides } from "./mask_edit.js";
 import { RING_TOOLS, ToolUse } from "./tools.js";
@@ -130,7 +131,7 @@ export class Drawing {
     for (const index of add) edit.set(index, 1);
     for (const index of remove) edit.set(index, 0);
     const step = edit.commit();
-    if (step) tell(`Interpolated: ${step.flipped.length} voxels between the slices drawn on.`, "good");
+    if (step) tell(`Interpolated: ${voxelCount(step.flipped.length)} between the slices drawn on.`, "good");
     else tell("Draw on two slices of this plane with some between them first.", "warning");
     this.#after(step, { warn: false });
   }
@@ -145,8 +146,9 @@ export class Drawing {
       // A stroke under way would go on in the new mask.
       this.use.cancel();
       const step = this.replace(`Take all of ${layer.name}`, layer.voxels);
-      const changed = `All of ${layer.name} is taken: ${step?.flipped.length} voxels changed. Save it, or undo.`;
-      tell(step ? changed : `The mask is that of ${layer.name} already.`, step ? "good" : "");
+      if (!step) return tell(`The mask is that of ${layer.name} already.`);
+      const changed = voxelCount(step.flipped.length);
+      tell(`All of ${layer.name} is taken: ${changed} changed. Save it, or undo.`, "good");
     }
   }
 

@@ -1,5 +1,6 @@
 // What the server does with the mask: keep it, change it, make its surface. The mask waits meanwhile.
 
+import { voxelCount } from "./dom.js";
 import { differing } from "./item.js";
 import { Saver } from "./saving.js";
 
@@ -53,7 +54,7 @@ export class ServerWork {
       const transfer = editor.transfer.size > 0 ? { transfer: [...editor.transfer] } : {};
       editor.trigger("save", { document: item.document.id, receipt, ...transfer });
       const border = receipt.at_border ? " The mask reaches the region's border." : "";
-      editor.tell(`Saved: ${receipt.voxels_changed} voxels changed.${border}`, border ? "warning" : "good");
+      editor.tell(`Saved: ${voxelCount(receipt.voxels_changed)} changed.${border}`, border ? "warning" : "good");
       editor.root.dataset.saved = receipt.sha256;
     });
   }
@@ -64,7 +65,7 @@ export class ServerWork {
     await this.whileBusy(`${words} …`, async () => {
       const voxels = await this.#saver.operation(name, parameters, editor.loading.signal);
       const step = editor.drawing.replace(words, voxels);
-      editor.tell(step ? `${words}: ${step.flipped.length} voxels changed.` : `${words}: nothing to change.`);
+      editor.tell(step ? `${words}: ${voxelCount(step.flipped.length)} changed.` : `${words}: nothing to change.`);
     });
   }
 
