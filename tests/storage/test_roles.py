@@ -10,7 +10,7 @@ from storage.labels import base_of
 from storage.reader_registry import register_reader, registered_readers, remove_reader
 from storage.readers import Actor
 from storage.rebuild import rebuild
-from storage.roles import Action, Role, check_allowed
+from storage.roles import Action, Role, check_allowed, is_allowed, registered_roles
 from storage.verdicts import Verdict, give_verdict
 from storage.verify import verify
 from tests.old_schema import before, other_than_queue
@@ -39,6 +39,10 @@ def test_workspace_without_readers_is_open_to_every_name(made):
         for action in Action:
             check_allowed(connection, "anybody", action)
             check_allowed(connection, None, action)
+        found = registered_roles(connection)
+
+    assert found == {}
+    assert all(is_allowed(found, name, action) for name in ("anybody", None) for action in Action)
 
 
 def test_first_reader_is_an_admin(made):

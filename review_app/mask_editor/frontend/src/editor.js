@@ -1,5 +1,6 @@
 // The editor: one item at a time, and the parts that look at it, draw on it and send it.
 
+import { actionsOf, LOCKED, ONCE } from "./actions.js";
 import { DraftKeeper } from "./draft_keeper.js";
 import { make } from "./dom.js";
 import { Drawing } from "./drawing.js";
@@ -13,8 +14,7 @@ import { Keys } from "./keys.js";
 import { watchLeaving } from "./leaving.js";
 import { PointerInput } from "./pointer_input.js";
 import { ServerWork } from "./server_work.js";
-import { firstSettings, nextBrushMm } from "./settings.js";
-import { keysTable, openSheet, protocolText } from "./sheets.js";
+import { firstSettings } from "./settings.js";
 import { SidePanel } from "./side_panel.js";
 import { Stage } from "./stage.js";
 import { STYLES } from "./styles.js";
@@ -25,6 +25,8 @@ import { Viewing } from "./viewing.js";
 import { Wire } from "./wire.js";
 
 export class Editor {
+  #actions = actionsOf(this);
+
   constructor(host, { setTriggerValue }) {
     this.host = host;
     this.trigger = setTriggerValue;
@@ -319,73 +321,7 @@ export class Editor {
     if (!this.item && action !== "help") return;
     if (this.busy && LOCKED.has(action)) return;
     if (TOOLS.includes(action)) this.drawing.choose(action);
-    else if (action in this.#acts && !(repeated && ONCE.has(action))) this.#acts[action]();
-  }
-
-  #acts = {
-    edit: () => this.drawing.choose("brush"),
-    next_disputed: () => this.judging.nextDisputed(),
-    accept: () => this.judging.judge("accept"),
-    absent: () => this.judging.judge("absent"),
-    reject: () => this.judging.judge("reject"),
-    unsure: () => this.judging.judge("unsure"),
-    widen: () => void this.judging.act("widen"),
-    leave: () => void this.judging.act("leave"),
-    save: () => void this.server.save(),
-    surface: () => void this.server.surface(),
-    refine: () => void this.server.refine(),
-    undo: () => this.drawing.undo(),
-    redo: () => this.drawing.redo(),
-    interpolate: () => this.drawing.interpolate(),
-    take_first: () => this.drawing.takeWhole(0),
-    take_second: () => this.drawing.takeWhole(1),
-    reset: () => this.#reset(),
-    finish: () => this.drawing.finishLine(),
-    smaller: () => this.set({ brushMm: nextBrushMm(this.settings.brushMm, -1) }),
-    larger: () => this.set({ brushMm: nextBrushMm(this.settings.brushMm, 1) }),
-    ball: () => this.set({ ball: !this.settings.ball }),
-    gate: () => this.setGate({ on: !this.settings.gate.on }),
-    slice_up: () => this.viewing.step(this.settings.active, 1),
-    slice_down: () => this.viewing.step(this.settings.active, -1),
-    page_up: () => this.viewing.step(this.settings.active, 10),
-    page_down: () => this.viewing.step(this.settings.active, -10),
-    plane: () => this.viewing.nextPlane(),
-    zoom_in: () => this.viewing.zoom(1.25),
-    zoom_out: () => this.viewing.zoom(0.8),
-    whole: () => this.viewing.whole(),
-    window: () => this.viewing.nextWindow(),
-    hide: () => this.viewing.toggle("mask"),
-    members: () => this.viewing.toggle("members"),
-    neighbours: () => this.viewing.toggle("neighbours"),
-    heat: () => this.viewing.toggle("heat"),
-    keyboard_cursor: () => this.#toggleKeyboardCursor(),
-    left: () => this.drawing.nudge(-1, 0),
-    right: () => this.drawing.nudge(1, 0),
-    up: () => this.drawing.nudge(0, -1),
-    down: () => this.drawing.nudge(0, 1),
-    help: () => this.#openSheet("Keys", keysTable(this.keys)),
-    protocol: () => this.#showProtocol(),
-  };
-
-  #reset() {
-    const step = this.drawing.replace("Reset the mask", this.item.base);
-    this.tell(step ? "The mask is as it was opened; undo brings your changes back." : "Nothing is changed.");
-  }
-
-  #toggleKeyboardCursor() {
-    this.set({ keyboardCursor: !this.settings.keyboardCursor });
-    const [paint, page] = [this.keys.label("paint"), this.keys.label("page_up")];
-    const on = `Arrows move the cursor, ${paint} uses the tool, ${page} turns slices.`;
-    this.tell(this.settings.keyboardCursor ? on : "Arrows turn the slices again.");
-  }
-
-  #showProtocol() {
-    const { display, protocol } = this.item.document;
-    if (protocol) this.#openSheet(`Protocol: ${display}`, protocolText(protocol));
-  }
-
-  #openSheet(title, content) {
-    openSheet(this.root, title, content, () => this.focus());
+    else if (action in this.#actions && !(repeated && ONCE.has(action))) this.#actions[action]();
   }
 
   // --- drafts and leaving ----------------------------------------------------------------------
@@ -409,12 +345,3 @@ export class Editor {
 
 // Controls that need the focus no more once they were clicked; fields for numbers keep it.
 const CLICKED = "button, label, summary, input[type=range], input[type=checkbox]";
-// What changes the mask waits while the server works on it.
-const LOCKED = new Set([
-  "undo", "redo", "interpolate", "take_first", "take_second", "reset", "save", "surface", "refine", "finish",
-]);
-// Keys that do nothing more while they are held down.
-const ONCE = new Set([
-  "accept", "absent", "reject", "unsure", "next_disputed", "leave", "save", "help", "surface", "interpolate",
-  "take_first", "take_second",
-]);
