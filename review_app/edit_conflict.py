@@ -9,6 +9,7 @@ from review_app.case_images import ct_of
 from review_app.case_scene import region_of
 from review_app.session import Desk, note_error, note_success, seat, utc_now
 from review_app.slice_picture import Contour, MaskCrop, best_cursor
+from review_app.unsaved_strokes import differing
 from review_app.view_models import StructureLine
 from review_app.viewer import Layer, Scene, show_slices
 from storage.drafts import Draft, DraftKey, Drafts
@@ -29,7 +30,14 @@ def stale_draft(here: Desk, case: ReviewCase, structure: str) -> Draft | None:
     drafts = _drafts(here).of_item(
         reader=here.reader, case_id=case.case.case_id, structure=structure
     )
-    return next((draft for draft in drafts if draft.key.base_version != newest), None)
+    stale = (draft for draft in drafts if draft.key.base_version != newest)
+    return next((draft for draft in stale if _is_work(here, case, draft)), None)
+
+
+def _is_work(here: Desk, case: ReviewCase, draft: Draft) -> bool:
+    """Whether a draft changes what it was made from; one that was taken back does not."""
+    before = case.mask_of_version(draft.key.structure, draft.key.base_version)
+    return before is None or bool(differing(here, draft, case.grid, before).any())
 
 
 def show_conflict(here: Desk, case: ReviewCase, line: StructureLine, draft: Draft) -> None:

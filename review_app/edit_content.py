@@ -32,6 +32,8 @@ def document_facts(document: EditDocument) -> dict[str, object]:
     """
     item, region, settings = document.item, document.region_ras, document.here.settings
     draft = Drafts(document.here.store.workspace.drafts_path).get(document.draft_key)
+    if draft is not None and not document.is_changed_by(draft.edited):
+        draft = None
     start, disputed = _places(document, None if draft is None else draft.edited)
     shape = box_shape(region)
     return {

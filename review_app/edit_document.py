@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from review_app.session import Desk
 from storage.cases import CaseRow
 from storage.drafts import DraftKey
-from storage.edited_mask import EditedMask, label_box, label_in
+from storage.edited_mask import EditedMask, label_box, label_in, part_in
 from storage.grid import Box, Grid
 from storage.labels import LabelMask
 from storage.open_readings import OpenReading
@@ -76,6 +78,11 @@ class Item:
         every = ("accept", "absent", "reject", "unsure")
         return every if self.reading is None else ("absent", "unsure")
 
+    @property
+    def kept(self) -> frozenset[str]:
+        """Layers from which nothing may be taken."""
+        return frozenset(layer.layer_id for layer in self.layers if layer.kept)
+
     def draft_key(self, reader: str) -> DraftKey:
         """Return what a reader's draft of it is kept under; readings and reviews never meet."""
         name = self.structure if self.reading is None else f"reading {self.structure}"
@@ -128,3 +135,12 @@ class EditDocument:
         item = self.item
         box = label_box(item.base, item.grid) or self.region_ras
         return EditedMask(label_in(self.here.store.objects, item.base, item.grid, box), box)
+
+    def is_changed_by(self, edited: EditedMask) -> bool:
+        """Whether an edit differs from the base anywhere.
+
+        Raises:
+            StorageError: The mask is missing or damaged.
+        """
+        before = part_in(self.base_mask(), edited.box_ras)
+        return not np.array_equal(before, edited.mask_ras)

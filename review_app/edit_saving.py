@@ -34,8 +34,7 @@ def keep_draft(entry: OpenDocument, mask: Mask) -> dict[str, object]:
     document, now = entry.document, utc_now()
     edited = _with_other_parts(document, mask)
     drafts, key = _drafts(document), document.draft_key
-    is_undone = np.array_equal(part_in(document.base_mask(), edited.box_ras), edited.mask_ras)
-    if is_undone and not drafts.has_candidate(key):
+    if not document.is_changed_by(edited) and not drafts.has_candidate(key):
         # Nothing is left that could come too late, and nothing was saved that it takes back.
         drafts.clear(key)
     else:

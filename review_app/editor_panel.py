@@ -166,7 +166,11 @@ def _saved(
         return
     chosen = told.get("transfer")
     layers = {str(one) for one in chosen} if isinstance(chosen, list) else set()
-    transfer = [one.structure for one in correction.overlaps if _neighbour(one.structure) in layers]
+    transfer = [
+        one.structure
+        for one in correction.overlaps
+        if _neighbour(one.structure) in layers and one.structure not in case.waiting_blind
+    ]
     if len(transfer) < len(correction.overlaps) or findings or correction.reaches_border:
         item = (case.case.case_id, line.structure)
         seat().pending = PendingSave(item, document.item.base_version, correction, findings)

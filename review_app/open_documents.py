@@ -107,7 +107,7 @@ DOCUMENTS = OpenDocuments()
 
 
 def _is_same(document: EditDocument, item: Item, region_ras: Box) -> bool:
-    """Whether a document is of this item as it stands; other layers do not make another one."""
+    """Whether a document is of this item as it stands; other members' layers make no other one."""
     was = document.item
     return (
         was.case.case_id == item.case.case_id
@@ -116,6 +116,7 @@ def _is_same(document: EditDocument, item: Item, region_ras: Box) -> bool:
         and (was.blind, was.reading, was.place) == (item.blind, item.reading, item.place)
         and {name: version for name, (version, _) in was.neighbours.items()}
         == {name: version for name, (version, _) in item.neighbours.items()}
+        and was.kept == item.kept
         and document.region_ras == region_ras
     )
 

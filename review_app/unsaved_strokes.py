@@ -65,7 +65,7 @@ def unsaved_reading(
     if drafts is None:
         return None
     return max(
-        (_count(_differing(here, draft, grid, mask or ABSENT)) for draft in drafts), default=0
+        (_count(differing(here, draft, grid, mask or ABSENT)) for draft in drafts), default=0
     )
 
 
@@ -85,16 +85,21 @@ def _dropped_of(here: Desk, case: ReviewCase, draft: Draft, left: LabelMask) -> 
 
     In a draft from an older version, what others changed since is no stroke of this reader's.
     """
-    dropped = _differing(here, draft, case.grid, left)
+    dropped = differing(here, draft, case.grid, left)
     key = draft.key
     if key.base_version != case.bases[key.structure][0]:
         before = case.mask_of_version(key.structure, key.base_version)
         if before is not None:
-            dropped &= _differing(here, draft, case.grid, before)
+            dropped &= differing(here, draft, case.grid, before)
     return _count(dropped)
 
 
-def _differing(here: Desk, draft: Draft, grid: Grid, label: LabelMask) -> npt.NDArray[np.bool_]:
+def differing(here: Desk, draft: Draft, grid: Grid, label: LabelMask) -> npt.NDArray[np.bool_]:
+    """Return which voxels of a draft's box are not as in a label.
+
+    Raises:
+        StorageError: The stored mask is damaged.
+    """
     edited = draft.edited
     return edited.mask_ras != label_in(here.store.objects, label, grid, edited.box_ras)
 

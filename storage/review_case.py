@@ -15,7 +15,7 @@ from storage.blind_items import reserved_items
 from storage.cases import CaseRow, case_row
 from storage.findings import StoredFinding, findings_of, without_mention_of
 from storage.grid import Grid
-from storage.labels import LabelMask, LabelVersion, bases_of, versions_of_case
+from storage.labels import ABSENT, LabelMask, LabelVersion, bases_of, versions_of_case
 from storage.lesion_candidates import candidates_outside
 from storage.open_readings import UNREAD
 from storage.predictions import (
@@ -79,8 +79,8 @@ class ReviewCase:
         candidates: Lesion -> places outside its mask that may be one, highest peaks first.
         waiting_blind: Structures that wait for a blind look, of this reader or another. No
             correction of a neighbour may take voxels from them before.
-        good_until: When the next claim or reservation on it ends, and with it what is said here;
-            None where none is held.
+        good_until: When the next claim, reservation or kept return on it ends, and with it what is
+            said here; None where there is none.
 
     Of a blind structure there is the mask to judge and the members' masks, as A, B, ... in an order
     that says nothing; no map, no candidate, no verdict and no version of it, and no finding that
@@ -110,11 +110,15 @@ class ReviewCase:
         for one in self.versions:
             if one.structure == structure and one.version_id == version_id:
                 return one.mask
-        if version_id == self.prediction_id:
-            for mask in self.masks.get(structure, ()):
-                if mask.member == CONSENSUS:
-                    return LabelMask(mask.object, mask.box, mask.voxels)
-        return None
+        if version_id != self.prediction_id or self._is_blind(structure):
+            return None
+        for mask in self.masks.get(structure, ()):
+            if mask.member == CONSENSUS:
+                return LabelMask(mask.object, mask.box, mask.voxels)
+        return ABSENT
+
+    def _is_blind(self, structure: str) -> bool:
+        return any(item.is_blind and item.structure == structure for item in self.items)
 
 
 def read_case(store: Store, case_id: str, *, reader: str, now: datetime) -> ReviewCase:
@@ -142,7 +146,11 @@ def read_case(store: Store, case_id: str, *, reader: str, now: datetime) -> Revi
         untold = hidden | blind
         claims = _claims(connection, case_id, now)
         reserved = reserved_items(connection, case_id, reader=reader, now=now)
-        ends = [*(end for _, _, end in claims), *(one.until for one in reserved.values())]
+        ends = [
+            *(end for _, _, end in claims),
+            *(one.until for one in reserved.values()),
+            *_kept_returns(connection, case_id, now),
+        ]
         return ReviewCase(
             case=case,
             grid=manifest_grid(store, prediction_id, connection),
@@ -230,3 +238,14 @@ def _claims(connection: Connection, case_id: str, now: datetime) -> list[tuple[s
         "SELECT structure, reader, expires_at FROM claims WHERE case_id = ? AND expires_at > ?",
         [case_id, now],
     ).fetchall()
+
+
+def _kept_returns(connection: Connection, case_id: str, now: datetime) -> list[datetime]:
+    """Return until when returned verdicts of a case are kept for who gave them."""
+    rows = connection.execute(
+        """SELECT r.kept_until FROM current_verdicts d
+           JOIN current_decisions r ON r.verdict_id = d.verdict_id
+           WHERE d.case_id = ? AND r.outcome = 'returned' AND r.kept_until > ?""",
+        [case_id, now],
+    ).fetchall()
+    return [row[0] for row in rows]

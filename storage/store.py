@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from storage.workspace import Workspace, open_workspace
 
 _LOG = logging.getLogger(__name__)
 
-Stamp = tuple[tuple[int, int] | None, ...]
+Stamp = tuple[tuple[int, int] | int | None, ...]
+_HEAD_BYTES = 3 * 4096
 
 
 class Transaction:
@@ -87,13 +89,15 @@ class Store:
     def stamp(self) -> Stamp:
         """Return what changes with every write to the workspace; it needs no lock.
 
-        Where two are equal, nothing was written in between: each write opens and closes the
-        database, which takes longer than the smallest step of a file system's clock.
+        Where two are equal, nothing was written in between: a write makes the journal longer, or
+        changes the head of the database, where DuckDB counts. Times alone are too coarse on some
+        file systems.
         """
         database = self.workspace.database_path
         # What a killed writer left is in the log beside the database until the next one opens it.
         log = database.with_name(f"{database.name}.wal")
-        return tuple(map(_time_and_size, (self.workspace.journal_path, database, log)))
+        paths = (self.workspace.journal_path, database, log)
+        return (*map(_time_and_size, paths), _head(database))
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -134,6 +138,14 @@ def _time_and_size(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_mtime_ns, found.st_size
+
+
+def _head(path: Path) -> int:
+    try:
+        with path.open("rb") as file:
+            return zlib.crc32(file.read(_HEAD_BYTES))
+    except FileNotFoundError:
+        return 0
 
 
 def catch_up(connection: duckdb.DuckDBPyConnection, journal: Journal, objects: ObjectStore) -> int:

@@ -225,6 +225,39 @@ def test_a_button_beside_the_editor_waits_for_the_strokes_before_it(make_annotat
         assert judged(store, case_id) == ["correct"]
 
 
+def test_a_tag_after_a_stroke_is_chosen_and_the_last_of_two_presses_counts(make_annotated, page):
+    """While a draft is on its way, as over a slow connection."""
+    made = make_annotated()
+    settings = SETTINGS | {"ATLASLOOP_REVIEW__AUTOSAVE_S": "10"}
+    with ReviewServer(made.store.workspace.root, settings=settings) as server:
+        open_editor(page, server, made.case_ids[0])
+        network = page.context.new_cdp_session(page)
+        network.send("Network.enable")
+        slow = {"latency": 400, "downloadThroughput": -1, "uploadThroughput": -1}
+        network.send("Network.emulateNetworkConditions", {"offline": False, **slow})
+        tag = page.locator("[class*=st-key-tags-] button").first
+        structures = page.locator(".st-key-structures")
+
+        paint_at_once(page)
+        tag.click()
+        page.wait_for_timeout(1500)
+        settled(page)
+        assert tag.get_attribute("data-selected") == "true"
+
+        paint_at_once(page)
+        structures.get_by_role("button", name="Stomach").click()
+        structures.get_by_role("button", name="Spleen").click()
+        page.locator("h2.item", has_text="Spleen").wait_for()
+
+
+def paint_at_once(page):
+    box = page.locator("canvas").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2 + 40, box["y"] + box["height"] / 2, steps=3)
+    page.mouse.up()
+
+
 def judged(store, case_id):
     """The verdicts on a case, in order."""
     lines = [json.loads(line) for line in store.journal.path.read_text().splitlines()]

@@ -336,6 +336,42 @@ def test_a_neighbour_that_waits_for_a_blind_look_is_told_and_not_offered(made, p
     np.testing.assert_array_equal(after[1], before[1])
 
 
+def test_a_neighbour_that_is_to_be_judged_blind_from_now_on_makes_another_document(made, page):
+    case_id = made.case_ids[0]
+    app = edit(made, page)
+    inside = tuple(slice(*extent) for extent in page.browser.document.region_ras)
+    changed = ndimage.binary_dilation(base(made)[1], iterations=4)
+    item = BlindItem(case_id, "stomach", "audit", 1)
+    assign_blind(made.store, BlindBatch(reader="bert", items=(item,), frame=1, seed=0))
+
+    page.save(changed[inside], transfer=["neighbour-stomach"])
+    again(app)
+
+    assert verdicts(made) == []
+    assert "stay with Stomach too" in app.caption[0].value
+    again(app)
+    layers = page.browser.get("document").json()["layers"]
+    assert [one["kept"] for one in layers if one["id"] == "neighbour-stomach"] == [True]
+
+
+def test_a_draft_that_was_taken_back_after_a_save_is_no_conflict(made, page, make_readings):
+    app = edit(made, page)
+    inside = tuple(slice(*extent) for extent in page.browser.document.region_ras)
+    _, before = base(made)
+    page.save(ndimage.binary_dilation(before, iterations=4)[inside])
+    again(app)
+    page.browser.put("draft", before[inside])
+    assert not page.browser.get("document").json()["has_draft"]
+    changed_by_bert(made, make_readings)
+    again(app)
+
+    press(app, "reopen")
+    press(app, f"correct-{made.case_ids[0]}-liver")
+
+    assert keys(app, "conflict-") == []
+    assert page.browser.get("document").json()["base_version"] == base(made)[0]
+
+
 def test_overlap_that_the_editor_settled_is_recorded_at_once(made, page):
     app = edit(made, page)
     inside = tuple(slice(*extent) for extent in page.browser.document.region_ras)

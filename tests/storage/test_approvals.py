@@ -176,6 +176,20 @@ def test_returned_verdict_is_claimed_by_others_only_when_its_time_is_over(made, 
     assert set(claim(NOW + KEPT)) == {"liver"}
 
 
+def test_a_read_case_is_good_until_a_returned_verdict_is_kept_no_more(made, readings):
+    readings.review(made.case_ids[0], "liver", "accept")
+    give_back(made)
+
+    case = read_case(made.store, made.case_ids[0], reader="carl", now=NOW)
+    (liver,) = (item for item in case.items if item.structure == "liver")
+    after = read_case(made.store, made.case_ids[0], reader="carl", now=NOW + KEPT)
+
+    assert (liver.status, liver.holder) == ("held", "anna")
+    assert case.good_until == NOW + KEPT
+    assert after.good_until is None
+    assert [item.status for item in after.items if item.structure == "liver"] == ["open"]
+
+
 def test_what_was_returned_to_a_removed_reader_is_open_to_all(made, readings):
     ada = Actor("ada")
     register_reader(made.store, "ada", Role.ADMIN, by=None)

@@ -34,7 +34,12 @@ export async function loadLayers(item, signal, loaded) {
       loaded(layer);
     }
   };
-  await Promise.all(Array.from({ length: LOADED_AT_ONCE }, inTurn));
+  try {
+    await Promise.all(Array.from({ length: LOADED_AT_ONCE }, inTurn));
+  } finally {
+    // After a refusal the others load no more.
+    waiting.length = 0;
+  }
 }
 
 // How many voxels two masks differ in.

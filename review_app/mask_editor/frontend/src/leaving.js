@@ -35,23 +35,26 @@ export function watchLeaving(root, current) {
 }
 
 // Holds the press of a button beside the editor back until the strokes before it are at the server:
-// what the button does there must know of them. Without a connection it goes through all the same.
+// what the button does there must know of them. The last of several presses counts. Without a
+// connection it goes through all the same. Tags, which draw themselves alone, are no such buttons.
 function pressesAfter(root, keeperBehind) {
-  let waits = false;
+  let held = null;
   return (event) => {
     const path = event.composedPath();
     const button = path.find((each) => each.tagName === "BUTTON");
-    if (!event.isTrusted || !button || path.includes(root)) return;
+    if (!event.isTrusted || !button?.closest(".stButton") || path.includes(root)) return;
     const keeper = keeperBehind();
-    if (!keeper && !waits) return;
+    if (!keeper && held === null) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    if (waits) return;
-    waits = true;
+    const isFirst = held === null;
+    held = button;
+    if (!isFirst) return;
     const late = new Promise((done) => setTimeout(done, LONGEST_WAIT_MS));
     void Promise.race([keeper.flush(), late]).then(() => {
-      waits = false;
-      button.click();
+      const last = held;
+      held = null;
+      last.click();
     });
   };
 }
