@@ -171,15 +171,8 @@ def test_a_verdict_that_would_drop_strokes_is_asked_about_and_can_be_taken_back(
 
 
 def test_what_another_reader_changed_since_is_not_told_as_strokes(made, page, make_readings):
-    app = edit(made, page)
-    inside = tuple(slice(*extent) for extent in page.browser.document.region_ras)
-    _, old = base(made)
-    drawn = away_from_stomach(old)
-    page.browser.put("draft", drawn[inside])
-    changed_by_bert(made, make_readings)
+    app, old, drawn = overtaken(made, page, make_readings)
     _, newest = base(made)
-    again(app)
-    press(app, "reopen")
 
     press(app, f"accept-{made.case_ids[0]}-liver")
 
@@ -477,19 +470,25 @@ def changed_by_bert(made, make_readings):
     )
 
 
-def test_a_draft_that_came_too_late_is_kept_and_moved_to_the_newest(made, page, make_readings):
+def overtaken(made, page, make_readings):
+    """The page with a draft that bert overtook, reopened; the mask before and the draft."""
     app = edit(made, page)
     inside = tuple(slice(*extent) for extent in page.browser.document.region_ras)
     _, old = base(made)
     drawn = away_from_stomach(old)
     page.browser.put("draft", drawn[inside])
     changed_by_bert(made, make_readings)
-    version, newest = base(made)
     page.urls.clear()
 
     again(app)
     assert page.urls == []
     press(app, "reopen")
+    return app, old, drawn
+
+
+def test_a_draft_that_came_too_late_is_kept_and_moved_to_the_newest(made, page, make_readings):
+    app, old, drawn = overtaken(made, page, make_readings)
+    version, newest = base(made)
     press(app, f"correct-{made.case_ids[0]}-liver")
     words = " ".join(warning.value for warning in app.warning)
     assert "you have a draft" in words
